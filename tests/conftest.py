@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests import services, soak
+from tests import postgres, services, soak
 from tests.durable.every_flow import KIND, every_flow_durable, expect_failures
 from tests.virtual_time import real_loop, virtual_loop, wall_clock
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    for plugin in (soak, services):
+    for plugin in (soak, services, postgres):
         if not pluginmanager.is_registered(plugin):
             pluginmanager.register(plugin)
 

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVICES: dict[str, Callable[[], bool]] = {
     "model": lambda: (ROOT / ".venv-model" / ".ready").exists(),
     "strace": lambda: shutil.which("strace") is not None,
+    "postgres": lambda: bool(list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))),
+    "pgbouncer": lambda: shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") is not None,
+    "namespaces": lambda: os.getuid() == 0 and shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None,
 }
 
 

@@ -199,7 +199,7 @@ async def test_s07_a_failure_in_a_chunk_started_by_shared_data_is_not_swallowed(
     execution = flow.create_execution()
     execution.begin()
     await turns()
-    flow.set_flow_data("k", 1)
+    await flow.async_set_flow_data("k", 1)
     with pytest.raises(ValueError, match="broken"):
         await execution.async_get_result()
 

@@ -378,5 +378,5 @@ async def test_s06_shared_data_set_after_the_end_is_no_error() -> None:
     flow = TriggerFlow()
     flow.when({"flow_data": "k"}).to(echo)
     await flow.async_start()
-    flow.set_flow_data("k", 1)
-    assert flow.get_flow_data("k") == 1
+    await flow.async_set_flow_data("k", 1)
+    assert await flow.async_get_flow_data("k") == 1

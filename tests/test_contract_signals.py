@@ -383,4 +383,4 @@ async def test_a_waiting_execution_that_nobody_holds_is_gone() -> None:
     del execution
     gc.collect()
     assert left() is None
-    flow.set_flow_data("key", 1)
+    await flow.async_set_flow_data("key", 1)

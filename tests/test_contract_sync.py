@@ -220,4 +220,4 @@ async def test_s13_sync_chunks_at_once_append_to_flow_data_without_losing_anythi
 
     flow.for_each().to(note).end_for_each().end()
     await asyncio.gather(*(flow.async_start(range(50)) for _ in range(4)))
-    assert sorted(flow.get_flow_data("seen")) == sorted([*range(50)] * 4)
+    assert sorted(await flow.async_get_flow_data("seen")) == sorted([*range(50)] * 4)

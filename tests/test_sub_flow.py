@@ -149,7 +149,7 @@ async def test_capture_and_write_back() -> None:
     execution = parent.create_execution(runtime_resources={"llm": "the model", "hidden": 1})
     assert await execution.async_start() == ["sails", "de", 2, "the model", None, None]
     assert execution.state.get("found") == 7
-    assert parent.get_flow_data("whole") == {"er": 7}
+    assert await parent.async_get_flow_data("whole") == {"er": 7}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_children_are_isolated() -> None:
     """ "The child is an execution of its own, isolated from its parent": state and shared data of one call are seen
     neither by its parent, nor by the child flow, nor by another call."""
     child, parent = TriggerFlow(name="child"), TriggerFlow(name="parent")
-    child.set_flow_data("base", "child's")
+    await child.async_set_flow_data("base", "child's")
 
     async def inside(data: Data) -> Any:
         seen = data.state.get("n"), data.flow_state.get("n"), data.flow_state.get("base")
@@ -209,8 +209,8 @@ async def test_children_are_isolated() -> None:
     execution = parent.create_execution()
     assert await execution.async_start([1, 2]) == [[None, None, "child's", n, n] for n in (1, 2)]
     assert execution.state.to_dict() == {}
-    assert child.get_flow_data("n") is None
-    assert parent.get_flow_data("n") is None
+    assert await child.async_get_flow_data("n") is None
+    assert await parent.async_get_flow_data("n") is None
 
 
 async def test_signals_stay_in_their_flow() -> None:

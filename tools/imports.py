@@ -22,6 +22,7 @@ HOUSES = {
         {""},
         {"extension"},
         {"flow"},
+        {"backend"},
         {"durable", "models", "diagram"},
         {"drivers", "stores"},
         {"run", "reducers"},
@@ -43,7 +44,9 @@ HOUSES = {
 }
 
 # The modules that other distributions may import, with all their submodules.
-GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
+GUESTS_MAY_IMPORT = {
+    *("", "backend", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"),
+}
 
 # The modules that the core may import: none of them reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {

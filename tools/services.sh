@@ -10,6 +10,10 @@ need() {
 }
 
 need strace strace # counts the calls that wait for the disk
+need pgbouncer pgbouncer # a pooler between a store and its database
+need ip iproute2 # networks of their own, which can be cut
+# The programs of the server are in a folder that is not on the PATH.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"
 
 if [ -z "$packages" ]; then
     echo "All programs that tests need are there."

@@ -25,8 +25,8 @@ from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.ingress import check_patience
-from .run.options import Options
+from .run.ingress import check_delay, check_patience
+from .run.options import Options, Reuse, check_labels, check_reuse
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from .durable.history import History
     from .durable.schedule_state import Missed, Overlap
     from .durable.schedules import Schedule, Schedules
+    from .durable.shared import SharedView
     from .durable.versions import Verdict
+    from .run.shared import Operation
     from .run.stream import StreamReader
     from .stores.protocol import Store
 
@@ -60,7 +62,7 @@ P = ParamSpec("P")
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
     "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
-    "execution_timeout", "cleanup_timeout", "max_losses", "runtime_resources", "store",
+    "execution_timeout", "cleanup_timeout", "max_losses", "runtime_resources", "store", "reuse", "labels",
 )  # fmt: skip
 
 
@@ -368,12 +370,16 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         max_losses: int = 5,
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
         **unknown: Never,
     ) -> Execution[OutputT]:
         """Create an execution without starting it.
 
-        With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
-        this `id`, the handle is for that execution, which continues on its first use.
+        With a `store`, or after `set_store`, it is durable: see `Execution`. `reuse` says what happens on the first use
+        if the store already has an execution with this `id`, see `async_submit`. By default the handle is for that
+        execution, which continues with the options that it was created with; a warning names those that differ.
+        `labels` are texts by name, to find the execution again (`history.executions(labels=...)`).
 
         `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
         by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
@@ -406,7 +412,71 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             cleanup_timeout=cleanup_timeout,
             max_losses=max_losses,
         )
-        return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
+        details: dict[str, Any] = {"resources": runtime_resources}
+        if check_reuse(reuse, where) != "existing":
+            details["reuse"] = reuse
+        if labels is not None:
+            details["labels"] = check_labels(labels, where)
+        if len(details) > 1 and (store or self._runtime.store) is None:
+            raise UsageError(f"{where}: reuse= and labels= need a store; an execution in memory is found by its handle")
+        return self._runtime.make_handle(self._runtime.new(options, id, store=store, **details))
+
+    async def async_submit(
+        self,
+        value: InputT | None = None,
+        *,
+        id: str | None = None,
+        store: Store | None = None,
+        reuse: Reuse = "reject",
+        labels: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        concurrency: int | None = None,
+        skip_exceptions: bool | None = None,
+        max_pending: int = 1024,
+        keep_open: bool = False,
+        execution_timeout: float | None = None,
+        cleanup_timeout: float = 5.0,
+        max_losses: int = 5,
+    ) -> Execution[OutputT]:
+        """Start a durable execution that a `Worker` runs, of this process or another one. Returns when it is stored.
+
+        The handle does not run the execution, see `async_attach`. `reuse` is the policy for an `id` that is in the
+        store: "reject" raises `ExecutionExists`; "existing" returns a handle of that execution, whatever its value and
+        its state are; "new_after_end" does so while it has not ended, and then starts a new execution under the id
+        `id.2`, after that `id.3`. Of several processes that submit an id at the same time, one creates it. `delay` is
+        that of `async_start`, the other options are those of `create_execution`.
+
+        Raises `ContractError` or `PayloadError` for a value of another type than the declared one, or that cannot be
+        recorded; `DefinitionError` for an impossible option; `UsageError` without a store, or if the id belongs to
+        another flow; `StoreError`.
+        """
+        where = f"flow {self.name!r}: submit()"
+        store = self._store(store, "flow.async_submit")
+        self._runtime.require_name()
+        if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{where}: the id of an execution is a string; got {id!r}")
+        if delay is not None:
+            check_delay(delay)
+        options = Options(
+            concurrency=positive(concurrency, where),
+            skip_exceptions=self._runtime.skip_exceptions if skip_exceptions is None else skip_exceptions,
+            max_pending=max_pending,
+            keep_open=keep_open,
+            execution_timeout=self._runtime.execution_timeout if execution_timeout is None else execution_timeout,
+            cleanup_timeout=cleanup_timeout,
+            max_losses=max_losses,
+        )
+        from .durable.submission import submit
+
+        made = await submit(
+            self._runtime, store, options, value,
+            id=id, reuse=check_reuse(reuse, where), labels=check_labels(labels, where), delay=delay,
+        )  # fmt: skip
+        return await self.async_resume(made, store=store)
+
+    def submit(self, value: InputT | None = None, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
+        """The sync twin of `async_submit`."""
+        return run_sync(lambda: self.async_submit(value, store=store, **options), "flow.async_submit")
 
     async def async_resume(
         self,
@@ -641,21 +711,83 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """The resources that every execution of this flow gets, by name."""
         return self._runtime.shared.resources
 
-    def get_flow_data(self, key: str, default: Any = None) -> Any:
-        """A value that all executions of this flow share; `default` if there is none under this key."""
-        return self._runtime.shared.values.get(text(key), default)
+    def get_flow_data(self, key: str, default: Any = None, *, store: Store | None = None) -> Any:
+        """A value that all executions of this flow share; `default` if there is none under this key.
 
-    def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
-        self._runtime.shared.set(text(key), value, emit=emit)
+        Durable executions share their data in their store. `store` (default: the store of the flow) says in which one.
+        Without a store this is the data that executions in memory share in this process; a durable execution reads it
+        where its store has no value. Raises `BlockingCallError` inside a running event loop if there is a store.
+        """
+        if (store or self._runtime.store) is None:
+            return self._runtime.shared.get(text(key), default)
+        return run_sync(lambda: self.async_get_flow_data(key, default, store=store), "flow.async_get_flow_data")
 
-    def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to a shared list, which is created if the key has no value."""
-        self._runtime.shared.append(text(key), value, emit=emit)
+    def set_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every execution that has not ended.
 
-    def del_flow_data(self, key: str, *, emit: bool = True) -> None:
-        """Remove a shared value. Does nothing if the key has no value."""
-        self._runtime.shared.delete(text(key), emit=emit)
+        `store`: see `get_flow_data`.
+        """
+        self._change_flow_data("set", key, value, emit, store)
+
+    def append_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """Append to a shared list, which is created if the key has no value. `store`: see `get_flow_data`."""
+        self._change_flow_data("append", key, value, emit, store)
+
+    def del_flow_data(self, key: str, *, emit: bool = True, store: Store | None = None) -> None:
+        """Remove a shared value. Does nothing if the key has no value. `store`: see `get_flow_data`."""
+        self._change_flow_data("delete", key, None, emit, store)
+
+    async def async_get_flow_data(self, key: str, default: Any = None, *, store: Store | None = None) -> Any:
+        """See `get_flow_data`. Of a store it returns what was committed before the call."""
+        key, view = text(key), self._shared_view(store)
+        if view is None:
+            return self._runtime.shared.get(key, default)
+        await view.refresh()
+        return view.get(key, default)
+
+    async def async_set_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """See `set_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("set", key, value, emit, store)
+
+    async def async_append_flow_data(
+        self, key: str, value: Any, *, emit: bool = True, store: Store | None = None
+    ) -> None:
+        """See `append_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("append", key, value, emit, store)
+
+    async def async_del_flow_data(self, key: str, *, emit: bool = True, store: Store | None = None) -> None:
+        """See `del_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("delete", key, None, emit, store)
+
+    def _shared_view(self, store: Store | None) -> SharedView | None:
+        store = store or self._runtime.store
+        if store is None:
+            return None
+        self._runtime.require_name()
+        from .durable.commit import session_of
+
+        return session_of(store).shared_view(self._runtime.program())
+
+    def _change_flow_data(self, op: Operation, key: str, value: Any, emit: bool, store: Store | None) -> None:
+        shared, key = self._runtime.shared, text(key)
+        if (store or self._runtime.store) is not None:
+            name = f"flow.async_{'del' if op == 'delete' else op}_flow_data"
+            run_sync(lambda: self._async_change_flow_data(op, key, value, emit, store), name)
+        elif op == "set":
+            shared.set(key, value, emit=emit)
+        elif op == "append":
+            shared.append(key, value, emit=emit)
+        else:
+            shared.delete(key, emit=emit)
+
+    async def _async_change_flow_data(
+        self, op: Operation, key: str, value: Any, emit: bool, store: Store | None
+    ) -> None:
+        view = self._shared_view(store)
+        if view is None:
+            self._change_flow_data(op, key, value, emit, store)
+        else:
+            await view.change(op, text(key), value, emit)
 
     # -- saved executions ----------------------------------------------------------------------------------------------
 

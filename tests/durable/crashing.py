@@ -62,7 +62,7 @@ class DyingStore:
 
         return call
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         if self.pace:
             await asyncio.sleep(self.pace)
         if self.dead.is_set():
@@ -70,8 +70,7 @@ class DyingStore:
         count = sum(len(append.records) for append in appends)
         if self.left is None or count < self.left:
             self.left = None if self.left is None else self.left - count
-            await self.store.append(appends)
-            return
+            return await self.store.append(appends)
         if self.unheard or count == self.left:
             await self.store.append(appends)
         elif len(appends) == 1 and self.left:
@@ -80,9 +79,9 @@ class DyingStore:
             self.left = None
             raise StoreUnavailable("not now")
         self.dead.set()
-        await self._never()
+        return await self._never()
 
-    async def _never(self) -> None:
+    async def _never(self) -> Any:
         task = asyncio.current_task()
         assert task is not None
         self.unanswered.add(task)
@@ -92,7 +91,11 @@ class DyingStore:
 def _cut(append: Append, count: int) -> Append:
     while count and _of_one(append.records[count - 1].data, append.records[count].data):
         count -= 1
-    return msgspec.structs.replace(append, records=append.records[:count], status="running", due=None)
+    records = append.records[:count]
+    changes = sum(b'"record":"flow_data"' in it.data and b'"run":null' not in it.data for it in records)
+    return msgspec.structs.replace(
+        append, records=records, status="running", due=None, heard=None, shared=append.shared[:changes]
+    )
 
 
 def _of_one(record: bytes, following: bytes) -> bool:

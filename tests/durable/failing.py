@@ -32,10 +32,10 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         if self.waits(appends):
             self.waiting.set()
             await self.go.wait()
         if self.fails(appends):
             raise StoreUnavailable("the disk is full")
-        await self.store.append(appends)
+        return await self.store.append(appends)

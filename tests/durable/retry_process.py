@@ -23,11 +23,12 @@ ID, ITEMS = "import", 6
 class KilledStore(SQLiteStore):
     """A store whose process is killed after the append that opens an execution again."""
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
-        await super().append(appends)
+        newest = await super().append(appends)
         if any(it.reopens for it in appends):
             kill()
+        return newest
 
 
 def kill() -> None:

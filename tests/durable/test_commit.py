@@ -119,14 +119,15 @@ class Noted:
         self.refused: list[list[str]] = []
         self.items: list[dict[str, int]] = []
 
-    async def append(self, appends: Any) -> None:
+    async def append(self, appends: Any) -> dict[str, int]:
         try:
-            await self.inner.append(appends)
+            newest = await self.inner.append(appends)
         except StoreConflict:
             self.refused.append(sorted(add.execution for add in appends))
             raise
         rows = [await self.inner.find(id) for tree in TREES for id in tree]
         self.items.append({row.id: row.items for row in rows if row is not None})
+        return newest
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

@@ -552,10 +552,11 @@ class Cancelling(MemoryStore):
                 assert task is not None
                 task.cancel()
 
-    async def append(self, appends: Any) -> None:
-        await super().append(appends)
+    async def append(self, appends: Any) -> dict[str, int]:
+        newest = await super().append(appends)
         self._count("append")
         await asyncio.sleep(0)
+        return newest
 
     async def claim(self, execution: str) -> Any:
         row = await super().claim(execution)

@@ -150,9 +150,9 @@ async def test_a_pace_goes_on_through_a_change_of_the_clock(open_store: Open) ->
 async def test_what_a_tick_starts(open_store: Open) -> None:
     """Its id, its labels and its start value."""
     flow = report()
+    midnight = datetime(2040, 5, 1, tzinfo=UTC)
+    await wait_until(midnight - timedelta(hours=2))
     async with working(open_store(), flow, **RARELY) as store:
-        midnight = datetime(2040, 5, 1, tzinfo=UTC)
-        await wait_until(midnight - timedelta(hours=2))
         await flow.async_schedule(
             "nightly", cron="0 0 * * *", value={"city": "Bern"}, labels={"team": "blue"}, store=store
         )
@@ -167,9 +167,9 @@ async def test_what_a_tick_starts(open_store: Open) -> None:
 
 async def test_since_until_and_limit(open_store: Open) -> None:
     flow = report()
+    hour = datetime(2040, 5, 1, 0, 30, tzinfo=UTC)
+    await wait_until(hour)
     async with working(open_store(), flow, **RARELY) as store:
-        hour = datetime(2040, 5, 1, 0, 30, tzinfo=UTC)
-        await wait_until(hour)
         later = {"since": hour + timedelta(hours=2), "until": hour + timedelta(hours=5, minutes=30), "store": store}
         await flow.async_schedule("bounded", cron="0 * * * *", **later)
         await flow.async_schedule("thrice", every=HOUR, limit=3, store=store)
@@ -370,7 +370,7 @@ async def test_an_execution_that_waits_for_a_person_is_cancelled_for_the_next_ti
         data.pause_for(interrupt_id="which", payload="?")
 
     flow.to(ask).end()
-    async with working(open_store(), flow, poll=10) as store:
+    async with working(open_store(), flow, **RARELY) as store:
         await flow.async_schedule("daily", every=DAY, overlap="cancel_running", store=store)
         await asyncio.sleep(3 * DAY + 60)
         assert [row.status for row in await started(store)] == ["cancelled", "cancelled", "waiting"]

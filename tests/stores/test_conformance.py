@@ -1,9 +1,10 @@
-"""Both stores keep the contract that `triggerflow.testing` states."""
+"""All stores keep the contract that `triggerflow.testing` states."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
@@ -43,10 +44,21 @@ class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance
             assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
 
 
-class TestSQLiteStore(ChangesConformance, StoreConformance):
+class TestSQLiteStore(ChangesConformance, SchedulesConformance, StoreConformance):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"
 
     def open_store(self) -> SQLiteStore:
         return SQLiteStore(self.path, lease=self.lease, clock=self.clock)
+
+
+@needs_postgres
+@pytest.mark.real_time
+class TestPostgresStore(StoreConformance, ChangesConformance):
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.schema = shared_cluster().schema()
+
+    def open_store(self) -> Store:
+        return postgres_store(self.schema, lease=self.lease, clock=self.clock)

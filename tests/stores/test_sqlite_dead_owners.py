@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from triggerflow._core.errors import ExecutionLeased
-from triggerflow.stores import SQLiteStore
-from triggerflow.stores.sqlite import processes
+from triggerflow.stores import SQLiteStore, processes
 
 PROGRAM = textwrap.dedent("""
     import asyncio, sys

@@ -82,6 +82,10 @@ class AlreadyStarted(UsageError):
     """The execution was already started, with another start value."""
 
 
+class ExecutionExists(UsageError):
+    """The store has an execution with this id, and the call was to make a new one (`reuse="reject"`)."""
+
+
 class UnknownInterrupt(UsageError, LookupError):
     """The execution has no interrupt with this id."""
 

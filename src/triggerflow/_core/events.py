@@ -276,13 +276,21 @@ class StateChanged(Event, tag="state"):
 
 
 class FlowDataChanged(Event, tag="flow_data"):
-    """The data shared by all executions of the flow changed at one key; `value` is the value after the change."""
+    """The data shared by all executions of the flow changed at one key. With `emit` its listeners are started.
+
+    A sub-flow has a copy of its `own`, which its state holds; there `value` is the new value, or the item to append.
+    Otherwise the state does not hold the data, and the listeners need the value after the change: an "append" has the
+    item only where nothing listens to the key.
+    """
 
     at: float
     run: int | None
     key: str
     value: Any
     digest: int | None = None
+    op: Literal["set", "append", "delete"] = "set"
+    emit: bool = True
+    own: bool = False
 
     @property
     def effect(self) -> str:

@@ -51,6 +51,7 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
         expires=event.expires,
         holds=event.holds,
         run=run,
+        asked=event.at,
     )
     if event.expires is not None and not event.holds:  # with `holds`, the sub-flow reports the expiry
         interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)

@@ -115,6 +115,7 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     before.next_id = max(before.next_id, now.next_id)
     before.data.clear()
     before.data.update(now.data)
+    before.flow_data = now.flow_data
     before.owned = None
     before.stream, before.stream_stopped = now.stream, now.stream_stopped
     before.status = Status.RUNNING

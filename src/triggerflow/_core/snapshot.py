@@ -134,6 +134,7 @@ class _Encoder:
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             **({"proposed": self.proposed()} if state.proposed else {}),  # since rules 5
             "data": {key: _bare(pack(value, f"state[{key!r}]")) for key, value in state.data.items()},
+            **({"flow_data": self.flow_data(state.flow_data)} if state.flow_data else {}),
             "derived": None if state.derived is None else sorted(state.derived),
             "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
@@ -152,6 +153,13 @@ class _Encoder:
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
             "timers": [self.timer(it) for it in (state.timers or {}).values()],
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
+        }
+
+    def flow_data(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """The own shared data of a sub-flow: `[value]` by key, `[]` for a deleted one."""
+        return {
+            key: [] if value is UNSET else [_bare(self.pack(value, f"flow_data[{key!r}]"))]
+            for key, value in data.items()
         }
 
     def proposed(self) -> list[Any]:
@@ -279,6 +287,8 @@ class _Decoder:
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, freeze(unpack(value))) for key, value in snapshot["data"].items())
+        for key, value in snapshot.get("flow_data", {}).items():
+            state.change_own("set" if value else "delete", key, unpack(value[0]) if value else None)
         state.derived = _derived(plan, snapshot)
         sent = snapshot["sent"] if "derived" in snapshot else None
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT

@@ -28,6 +28,7 @@ import msgspec
 
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
+from .freezing import freeze
 from .frozen import FrozenList
 from .plan import Node
 from .signals import FieldPlace, Trigger
@@ -255,7 +256,9 @@ class Timer(msgspec.Struct):
 
 
 class Interrupt(msgspec.Struct):
-    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended."""
+    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended.
+
+    `asked` is the time of its record; None if a snapshot of an earlier version had it open."""
 
     id: str
     type: str
@@ -270,6 +273,7 @@ class Interrupt(msgspec.Struct):
     status: Literal["waiting", "resumed", "expired", "retracted"] = "waiting"
     response: Any = None
     request: str | None = None
+    asked: float | None = None
 
 
 class Interruptions:
@@ -551,6 +555,8 @@ class RunState:
     #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    #: a durable sub-flow: its own changes of the shared data by key; UNSET for a key that it has deleted
+    flow_data: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
     #: a heap of (due, timer number), made on the first call of `next_due`
     dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
@@ -678,6 +684,20 @@ class RunState:
         """Note that a reader holds the value at a key: the next append makes a new list."""
         if self.owned:
             self.owned.discard(key)
+
+    def change_own(self, op: str, key: str, value: Any) -> Any:
+        """Change the own shared data of a sub-flow; return the value after the change, None after a "delete".
+
+        An append finds the list of the sub-flow, or begins one: the first change of a key never is an append to what
+        the flow has.
+        """
+        if self.flow_data is None:
+            self.flow_data = {}
+        held, value = self.flow_data.get(key, ()), freeze(value)
+        if op == "append":
+            value = FrozenList([*(items_of(held) or ()), value])
+        self.flow_data[key] = UNSET if op == "delete" else value
+        return None if op == "delete" else value
 
     def append(self, key: str, value: Any) -> list[Any]:
         """Append to the list at a key of the user's data, and return the list.

@@ -103,6 +103,24 @@ def _converter(expected: Any) -> Check:
     return convert
 
 
+def json_schema(expected: Any) -> dict[str, Any]:
+    """The JSON Schema of the values that `checker` takes for a type, as they come from JSON.
+
+    Without a type, and for a class that JSON cannot express, it takes everything; its title is the name of the class.
+    """
+    pydantic = _pydantic()
+    try:
+        if pydantic is not None and (_mentions(expected, pydantic.BaseModel) or _has_pydantic_metadata(expected)):
+            return pydantic.TypeAdapter(expected).json_schema()
+        return {} if expected is Any else msgspec.json.schema(expected, schema_hook=_unknown_class)
+    except Exception:  # the libraries raise errors of several kinds for what they cannot express
+        return _unknown_class(expected)
+
+
+def _unknown_class(expected: Any) -> dict[str, Any]:
+    return {"title": getattr(expected, "__qualname__", repr(expected))}
+
+
 def _pydantic() -> Any:
     """Pydantic, if the program has imported it."""
     return sys.modules.get("pydantic")

@@ -26,13 +26,18 @@ _WORST_FIRST: tuple[Status, ...] = ("running", "failed", "waiting", "done", "idl
 
 
 class Box(msgspec.Struct):
-    """A node of the drawing: the lines of its label, and the key of the block around it."""
+    """A node of the drawing: the lines of its label, and the key of the block around it.
+
+    `operators` are the ids of the operators that it stands for; for the step of a sub-flow, `flow` is its name.
+    """
 
     key: str
     shape: Shape
     lines: list[str]
     block: str | None = None
     status: Status | None = None
+    operators: list[str] = []
+    flow: str | None = None
 
 
 class Block(msgspec.Struct):
@@ -40,17 +45,24 @@ class Block(msgspec.Struct):
 
     key: str
     parent: str | None = None
+    #: the id of the operator that has opened it
+    operator: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An arrow: "solid", "emit" for an emitted signal, or "side" for a side branch."""
+    """An arrow: "solid", "emit" for an emitted signal, or "side" for a side branch.
+
+    `operators` are the ids of the operators without a box through which it goes."""
 
     source: str
     target: str
     label: str = ""
     style: Style = "solid"
+    operators: tuple[str, ...] = ()
 
 
+#: Where a line begins: the box, the label of the line, its style, and the operators without a box on its way.
+Origin = tuple[Box, str, Style, tuple[str, ...]]
 Contents = defaultdict[str | None, tuple[list[Box], list[Block]]]
 
 
@@ -114,6 +126,8 @@ class _Artist:
         self.blocks: dict[str, str] = {}
         self.with_else: set[str | None] = set()
         self.views: dict[str, list[OperatorView]] = {}
+        #: the index of each line in the drawing, by its look
+        self.drawn = {msgspec.structs.replace(it, operators=()): at for at, it in enumerate(drawing.lines)}
 
     def draw(self) -> None:
         """All boxes, then all lines."""
@@ -134,12 +148,9 @@ class _Artist:
             self.place(operator, heard)
         for box in self.boxes.values():
             self.colour(box)
-        known: set[Line] = set(self.drawing.lines)
         for operator in operators:
             for line in self.lines_to(operator):
-                if line not in known:
-                    known.add(line)
-                    self.drawing.lines.append(line)
+                self.add(line)
         for operator in operators:
             self.draw_unheard(operator, heard)
 
@@ -148,9 +159,19 @@ class _Artist:
         source = self.exit.get(operator.id)
         for trigger in operator.emits[1:]:
             if trigger not in heard and source is not None:
-                line = Line(source.key, self.box(trigger, "signal", [trigger.name]).key, "", "emit")
-                if line not in self.drawing.lines:
-                    self.drawing.lines.append(line)
+                self.add(Line(source.key, self.box(trigger, "signal", [trigger.name]).key, "", "emit"))
+
+    def add(self, line: Line) -> None:
+        """Add a line, or the operators through which it goes to the line that looks the same."""
+        look = msgspec.structs.replace(line, operators=())
+        known = self.drawn.get(look)
+        if known is None:
+            self.drawn[look] = len(self.drawing.lines)
+            self.drawing.lines.append(line)
+        else:
+            before = self.drawing.lines[known]
+            both = dict.fromkeys((*before.operators, *line.operators))
+            self.drawing.lines[known] = msgspec.structs.replace(before, operators=tuple(both))
 
     # -- boxes ---------------------------------------------------------------------------------------------------------
 
@@ -160,7 +181,7 @@ class _Artist:
         if self.is_passed_through(operator) or kind is OperatorKind.GO_BACK:
             return
         if kind in _OPENERS:
-            self.blocks[operator.id] = self.block(operator.inside)
+            self.blocks[operator.id] = self.block(operator.inside, operator.id)
             inside = operator.id
         elif kind in _CLOSERS:
             inside = operator.group
@@ -168,6 +189,9 @@ class _Artist:
             return
         box = self.box(self.identity(operator, heard), *self.look(operator), self.blocks.get(inside or ""))
         self.entry[operator.id] = self.exit[operator.id] = box
+        box.operators.append(operator.id)
+        if kind is OperatorKind.SUB_FLOW:
+            box.flow = str(operator.options.get("flow", operator.name))
         if self.run is not None:
             view = self.run.operators.get(operator.id, OperatorView())
             self.views.setdefault(box.key, []).append(view)
@@ -214,9 +238,9 @@ class _Artist:
             case _:
                 return "point", []
 
-    def block(self, inside: str | None) -> str:
-        """Add a block and return its key."""
-        block = Block(f"b{len(self.drawing.blocks)}", self.blocks.get(inside or "", self.inside))
+    def block(self, inside: str | None, operator: str) -> str:
+        """Add the block that an operator opens, and return its key."""
+        block = Block(f"b{len(self.drawing.blocks)}", self.blocks.get(inside or "", self.inside), operator)
         self.drawing.blocks.append(block)
         return block.key
 
@@ -227,11 +251,13 @@ class _Artist:
         if definition is None:
             return False
         deeper = {known: it for known, it in self.sub_flows.items() if known != name}  # a flow may contain itself
-        child = _Artist(self.drawing, definition, self.mode, None, deeper, self.block(operator.inside))
+        child = _Artist(self.drawing, definition, self.mode, None, deeper, self.block(operator.inside, operator.id))
         title = f"sub-flow {name}" if name == operator.name else f"sub-flow {name}: {operator.name}"
         begin = child.box("start", "opener", [title, *(_paths(operator, "capture") if self.detailed else [])])
         end = child.box((OperatorKind.RESULT, None), "point", [])
         self.entry[operator.id], self.exit[operator.id] = begin, end
+        begin.operators.append(operator.id)
+        begin.flow = name
         if self.run is not None:
             view = self.run.operators.get(operator.id, OperatorView())
             begin.status = end.status = view.status
@@ -269,27 +295,28 @@ class _Artist:
         side = operator.options.get("side_branch") is True
         branch = str(operator.options.get("branch", ""))
         for trigger in operator.listens:
-            for source, label, style in self.origins(trigger, operator):
+            for source, label, style, through in self.origins(trigger, operator):
                 if operator.kind is OperatorKind.COLLECT and branch not in source.lines:
                     label = " / ".join(filter(None, (label, branch)))
-                yield Line(source.key, target.key, label, "side" if side and style == "solid" else style)
+                look: Style = "side" if side and style == "solid" else style
+                yield Line(source.key, target.key, label, look, through if back is None else (*through, operator.id))
 
-    def origins(self, trigger: Trigger, listener: Operator) -> Iterator[tuple[Box, str, Style]]:
-        """The origins of a trigger: for each the box, the label of the line and its style."""
+    def origins(self, trigger: Trigger, listener: Operator) -> Iterator[Origin]:
+        """The origins of a trigger."""
         match trigger.kind:
             case "start":
-                yield self.box("start", "start", ["start"]), "", "solid"
+                yield self.box("start", "start", ["start"]), "", "solid", ()
             case "event":
                 emitters = self.emitters.get(trigger.name, ())
                 for operator in emitters:
-                    yield self.exit[operator.id], trigger.name, "emit"
+                    yield self.exit[operator.id], trigger.name, "emit", ()
                 if not emitters or trigger.name in self.definition.external:
-                    yield self.box(trigger, "signal", [trigger.name]), "", "solid"
+                    yield self.box(trigger, "signal", [trigger.name]), "", "solid", ()
             case "state" | "flow_data":
                 words = trigger.kind.replace("_", " ")
-                yield self.box(trigger, "data", [f"{words}: {trigger.name}"]), "", "solid"
+                yield self.box(trigger, "data", [f"{words}: {trigger.name}"]), "", "solid", ()
             case "timer":
-                yield self.box(trigger, "timer", [f"after {float(trigger.name):g} s"]), "", "solid"
+                yield self.box(trigger, "timer", [f"after {float(trigger.name):g} s"]), "", "solid", ()
             case "error":
                 yield from self.error(trigger)
             case _:
@@ -298,26 +325,26 @@ class _Artist:
                     if trigger.kind == "operator" or self.are_neighbours(source, listener):
                         yield from self.exits(source)
 
-    def exits(self, source: Operator) -> Iterator[tuple[Box, str, Style]]:
+    def exits(self, source: Operator) -> Iterator[Origin]:
         """Where the lines of an operator begin: at its box, or, if it has none, at the origins of its triggers."""
         box = self.exit.get(source.id)
         if box is not None:
-            yield box, "", "solid"
+            yield box, "", "solid", ()
             return
         note = source.name if source.kind is OperatorKind.MATCH_CASE else ""
         for trigger in source.listens:
-            for origin, label, style in self.origins(trigger, source):
-                yield origin, " / ".join(filter(None, (label, note))), style
+            for origin, label, style, through in self.origins(trigger, source):
+                yield origin, " / ".join(filter(None, (label, note))), style, (*through, source.id)
 
-    def error(self, trigger: Trigger) -> Iterator[tuple[Box, str, Style]]:
+    def error(self, trigger: Trigger) -> Iterator[Origin]:
         name = "any chunk" if trigger.name == ANY_CHUNK else trigger.name
         known = trigger in self.boxes
         box = self.box(trigger, "error", [f"error: {name}"])
         if not known:
             failing = Trigger("chunk", trigger.name)
             for operator in (*self.by_trigger.get(failing, ()), *self.further.get(failing, ())):
-                self.drawing.lines.append(Line(self.exit[operator.id].key, box.key, "", "emit"))
-        yield box, "", "solid"
+                self.add(Line(self.exit[operator.id].key, box.key, "", "emit"))
+        yield box, "", "solid", ()
 
     def are_neighbours(self, source: Operator, listener: Operator) -> bool:
         """Whether a listener is triggered by a chunk in this block.

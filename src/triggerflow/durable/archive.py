@@ -23,8 +23,9 @@ import msgspec
 
 from .._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageError
 from ..serialize.text import write_file
-from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
+from .listing import put_copies
 from .loading import definition_before
 from .reader import ExecutionReader
 
@@ -230,7 +231,7 @@ def _with_end(lines: Iterable[AnyLine]) -> Iterator[bytes]:
 
 def _write(target: Target, lines: list[bytes]) -> None:
     if isinstance(target, str | os.PathLike):
-        write_file(target, lines)
+        write_file(target, lines, private=True)
     else:
         target.writelines(lines)
 
@@ -248,21 +249,17 @@ async def load_archive(reader: ExecutionReader, source: Target, id: str | None, 
         return copies, definitions
 
     copies, definitions = await _in_thread(read)
+    copies[0].listens = tuple(reader.program.plan.flow_data)
     if id is not None:
         copies = renamed(copies, id)
     store = reader.store
     for copy in copies:
         if await store.find(copy.row.id) is not None:
             raise StoreConflict(f"execution {copy.row.id!r} exists in {store!r}; load it under another id: id=...")
-    await store_copies(store, copies, definitions)
+    for fingerprint, definition in definitions.items():
+        await store.put_definition(fingerprint, definition)
+    await put_copies(reader, copies)
     return await reader.row(copies[0].row.id)
-
-
-async def store_copies(store: Store, copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> None:
-    """Add copies and their definitions to a store: all executions or none."""
-    for fingerprint, data in definitions.items():
-        await store.put_definition(fingerprint, data)
-    await store.put_copies(copies)
 
 
 def _read(source: Target, limit: int, stop: Event) -> tuple[list[ExecutionCopy], dict[str, bytes], int]:

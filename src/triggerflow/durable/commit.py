@@ -6,7 +6,7 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
@@ -17,6 +17,7 @@ from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .hub import Hub
 from .metadata import write_definition
+from .shared import SharedView
 
 logger = logging.getLogger("triggerflow")
 
@@ -44,6 +45,8 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: by the name of the flow and the id of its types, which the view refers to
+        self._views: dict[tuple[str, int], SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
         #: callers that wait until the commit that runs now has ended
         self._round_waiters: list[asyncio.Future[None]] = []
@@ -105,6 +108,7 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
+                await self._refresh_for_new()
                 for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
                     if buffer.suspended is None:
                         buffer.owner.end_sub_flows()
@@ -124,6 +128,42 @@ class StoreSession:
             self._task = None
             self._end_round()
 
+    async def _refresh_for_new(self) -> None:
+        """Bring the views up to date for executions that begin to listen with this commit: they get all changes after
+        what is known then."""
+        views = {it.view for buffer in self._waiting if (it := buffer.owner.shared) is not None and it.registers}
+        for view in views:
+            await view.refresh()
+
+    async def _take_shared(self, batch: list[tuple[CommitBuffer, Append]], newest: Mapping[str, int]) -> None:
+        """Bring the views of shared data up to what a commit has told: what it starts has to see that. Raises
+        `StoreError`."""
+        for view in list(self._views.values()) if newest else ():
+            number, flow = newest.get(view.flow, 0), view.flow
+            if number <= view.number:
+                continue
+            ours = [it for it in batch if it[1].shared and (own := it[0].owner.shared) and own.view.flow == flow]
+            changes = [(append.execution, change) for _, append in ours for change in append.shared]
+            if not view.committed(changes, number):
+                await view.refresh()
+            if view.is_to_fold:
+                self.run_in_background(view.fold())
+        for buffer, append in batch:
+            if append.shared and (shared := buffer.owner.shared) is not None:
+                shared.written()
+
+    def shared_view(self, program: Program) -> SharedView:
+        """What this process knows of the shared data of a flow."""
+        key = (program.name, id(program.types))
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = SharedView(self.store, program.name, program.types, self._follow)
+        return view
+
+    def _follow(self, view: SharedView) -> asyncio.Task[None]:
+        """Start the task that takes the changes of other processes for the executions that listen to them."""
+        return start_task(asyncio.get_running_loop(), view.follow(self.hub.watch(flows=[view.flow])))
+
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
         suspend those that conflict again: another owner has claimed them."""
@@ -133,7 +173,8 @@ class StoreSession:
             if self._new_definitions:
                 await self.write_definitions()
             left = [append for buffer, _ in batch for append in await buffer.owner.leftovers()]
-            await self.store.append([*(append for _, append in batch), *left])
+            newest = await self.store.append([*(append for _, append in batch), *left])
+            await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:
                 for buffer, _ in batch:

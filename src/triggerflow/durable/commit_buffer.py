@@ -14,14 +14,18 @@ store is not changed by that, and the execution can continue in any process.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
-from .._core.state import RunChunk, RunState, Status, StatusName
+from .._core.state import Interrupt, RunChunk, RunState, Status, StatusName
 from .._core.timers import next_due
-from ..stores.protocol import Append, ExecutionRow, NewRecord
+from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord
+from .questions import asked_here, why_ended
+
+if TYPE_CHECKING:
+    from .shared import StoredShared
 
 #: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
@@ -41,6 +45,7 @@ _SAME_COMMIT = frozenset(
         commands.Publish,
     )
 )
+_ABOUT_QUESTIONS = (commands.OpenInterrupt, commands.CloseInterrupt)
 _NOTHING: list[commands.AnyCommand] = []
 
 Encode = Callable[[events.Event, dict[str, bytes]], bytes]
@@ -52,6 +57,11 @@ class Owner(Protocol):
     @property
     def root_id(self) -> str:
         """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
+        ...
+
+    @property
+    def shared(self) -> "StoredShared | None":
+        """The shared data as the execution sees it; None for a sub-flow, which has a copy of its own."""
         ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
@@ -90,6 +100,10 @@ class Owner(Protocol):
         """The time, in seconds since the epoch."""
         ...
 
+    def question(self, interrupt: Interrupt) -> bytes:
+        """An open interrupt as the store lists it."""
+        ...
+
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop on which the execution runs; None if it does not run."""
         ...
@@ -99,6 +113,7 @@ class CommitBuffer:
     """The records of one execution that wait for the commit, and the commands that belong to them."""
 
     __slots__ = (
+        "_asked",
         "_create",
         "_encode",
         "_held",
@@ -142,6 +157,8 @@ class CommitBuffer:
         self._queued = False
         #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
+        #: the ids of interrupts that were opened or closed since the last commit
+        self._asked: dict[Any, None] = {}
         self._records: list[NewRecord] = []
         self._payloads: dict[str, bytes] = {}
         self._held: list[commands.AnyCommand] = []
@@ -153,6 +170,8 @@ class CommitBuffer:
         then."""
         if self.suspended is not None:
             raise ExecutionSuspended(f"execution {self.id} was suspended here: {self.suspended}") from self.suspended
+        if type(event) is events.Resumed:
+            self._asked[event.interrupt] = None
         return self._encode(event, self._payloads)
 
     def hold(self, record: bytes, commands: list[commands.AnyCommand]) -> list[commands.AnyCommand]:
@@ -161,13 +180,54 @@ class CommitBuffer:
         number = self._machine.state.stream
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
-        if not self._queued:
+        if not self._queued:  # hot path: `_enqueue`, inlined
             self._queued = True
             self.owner.enqueue(self)
         for command in commands:
-            if type(command) not in _SAME_COMMIT or not self.owner.perform_before_commit(command):
+            if type(command) not in _SAME_COMMIT:
+                self._held.append(command)
+                continue
+            if isinstance(command, _ABOUT_QUESTIONS):
+                self._asked[command.interrupt.id] = None
+            if not self.owner.perform_before_commit(command):
                 self._held.append(command)
         return _NOTHING
+
+    def list_questions(self) -> None:
+        """Add all open questions to the next commit, which happens also if there are no records."""
+        self._asked.update(dict.fromkeys(asked_here(self._machine.state)))
+        self._enqueue()
+
+    def _enqueue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self.owner.enqueue(self)
+
+    def touch(self) -> "asyncio.Future[None]":
+        """See `CommitLog.touch`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.suspended is not None:
+            future.set_exception(self.suspended)
+        else:
+            self._waiters.append((self._machine.state.records, future))
+            self._enqueue()
+        return future
+
+    def _questions(self, ended: bool) -> dict[str, bytes | None]:
+        """The questions that were opened and closed since the last commit."""
+        state = self._machine.state
+        asked, self._asked = self._asked, {}
+        interrupts = state.interrupts or {}
+        if ended:
+            asked.update(dict.fromkeys(asked_here(state)))
+        found: dict[str, bytes | None] = {}
+        for id in asked:
+            interrupt = interrupts.get(id)
+            if interrupt is None or interrupt.status != "waiting" or ended:
+                found[str(id)] = None
+            elif not interrupt.holds:
+                found[str(id)] = self.owner.question(interrupt)
+        return found
 
     @property
     def is_crowded(self) -> bool:
@@ -186,6 +246,7 @@ class CommitBuffer:
         self._writing, self._held = self._held, []
         self._queued = False
         status, due = status_and_due(self._machine)
+        ended = status in FINAL_STATUSES
         append = Append(
             execution=self.id,
             first=self.committed,
@@ -195,8 +256,12 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
+            questions=self._questions(ended) if self._asked or (ended and self._machine.state.asking) else {},
+            error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
+        if (shared := self.owner.shared) is not None:
+            shared.complete(append)
         return append
 
     def written(self, append: Append) -> None:

@@ -95,6 +95,7 @@ async def copy_one(reader: ExecutionReader, row: ExecutionRow, restored: Restore
         records=records,
         snapshots=[(it.records, it.definition, it.snapshot) for it in snapshots if it.snapshot is not None],
         payloads=await payloads_of(store, (record.data for _, record in records)),
+        listens=() if row.parent is not None else tuple(restored.machine.plan.flow_data),
     )
 
 

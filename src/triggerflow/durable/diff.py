@@ -103,7 +103,7 @@ class _Side:
         step = await anext(self._steps, None)
         if step is None:
             return sys.maxsize, None, ""
-        number, record, chunk, _, self.machine, _ = step
+        number, record, chunk, self.machine = step.number, step.record, step.chunk, step.machine
         self._since = record.at if self._since is None else self._since
         match record:
             case events.Completed(run=run, value=value):

@@ -22,7 +22,8 @@ class StoreReader:
     """An async iterator over the stream items of an execution in a store: the present ones, then each new one.
 
     `position` is the number of the last item that it returned: continue later with `after=position`. The iterator ends
-    when the stream was stopped or the execution has ended, and raises the error of an execution that has failed.
+    when the stream was stopped or the execution has ended, and raises the error of an execution that has failed, unless
+    `raises` is false.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class StoreReader:
         compact: bool = False,
         timeout: float | None = None,
         poll: float = 0.25,
+        raises: bool = True,
     ) -> None:
         if after < 0 or poll <= 0:
             raise UsageError(f"a reader needs after >= 0 and poll > 0, got after={after}, poll={poll}")
@@ -46,6 +48,7 @@ class StoreReader:
         self._follow = follow
         self._compact = compact
         self._timeout = timeout
+        self._raises = raises
         self._poll = poll
         self._page: deque[StreamItem] = deque()
         self._machine: Machine | None = None
@@ -112,6 +115,8 @@ class StoreReader:
     async def _ended(self, row: ExecutionRow) -> bool:
         """Whether no more items will come. Raises the failure of the execution."""
         final = row.status in FINAL_STATUSES
+        if final and not self._raises:
+            return True
         if row.status != "completed" and row.records > self._records_read:
             await self._read_end(row)
         if self._stopped and not final:

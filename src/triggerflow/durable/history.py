@@ -17,6 +17,7 @@ from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
 from .fork import fork_of
+from .listing import put_copies
 from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
@@ -154,7 +155,7 @@ class History:
         reader = self._reader
         copies = await fork_of(reader, await reader.row(id), at, state or {}, value)
         name = self._flow.environment.new_id() if new_id is None else new_id
-        await reader.store.put_copies(renamed(copies, name))
+        await put_copies(reader, renamed(copies, name))
         runtime = self._flow.stored(reader.store, Options(), name, resources=runtime_resources, must_exist=True)
         return self._flow.make_handle(runtime)
 
@@ -168,15 +169,18 @@ class History:
         """
         return await compact(self._reader, await self._reader.row(id))
 
-    async def prune(self, *, older_than: float | timedelta | None = None, keep: int | None = None) -> Pruned:
+    async def prune(
+        self, *, older_than: float | timedelta | None = None, keep: int | None = None, shrink: bool = False
+    ) -> Pruned:
         """Delete executions that have ended, with their sub-flows.
 
         `older_than` (seconds, or a timedelta) selects those whose last record is older; `keep` selects all but the
         newest `keep` of them; with both arguments, an execution must be selected by both. An execution that has not
-        ended, or has a sub-flow that has not ended, is never deleted. Raises `UsageError` without any argument, or if
-        `keep` is negative.
+        ended, or has a sub-flow that has not ended, is never deleted. With `shrink`, the store then gives the space
+        back to the system (`Store.shrink`); otherwise it uses it again. Raises `UsageError` without `older_than` and
+        `keep`, or if `keep` is negative.
         """
-        return await prune(self._reader, older_than, keep)
+        return await prune(self._reader, older_than, keep, shrink)
 
     async def export(self, id: str, target: Target, *, limit: int = LIMIT) -> int:
         """Write the execution with its sub-flows to a .jsonl file, and return the number of records.

@@ -6,7 +6,7 @@ which it can be replayed, each with its definition.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._core import events
 from .._core.commands import AnyCommand
@@ -35,6 +35,13 @@ class Start(NamedTuple):
     follows_retry: bool = False
 
 
+class Place(NamedTuple):
+    """Where a replay goes on: a machine, and the latest start from which a replay can come to its state."""
+
+    machine: Machine
+    origin: Start
+
+
 class Step(NamedTuple):
     """One replayed record: its chunk ("" if none), the commands of the machine, and the machine after it."""
 
@@ -45,6 +52,13 @@ class Step(NamedTuple):
     machine: Machine
     #: the run in whose name it was recorded, as it was before
     run: RunChunk | None = None
+    #: the latest point from which a replay can come to this record
+    origin: Start = Start(0, "", None)
+
+    @property
+    def place(self) -> Place:
+        """Where a replay goes on after this step."""
+        return Place(self.machine, self.origin)
 
 
 class ExecutionReader:
@@ -93,15 +107,23 @@ class ExecutionReader:
         Raises `RecordsTrimmed`, `UsageError` if it has fewer records, `StoreDamaged`, and `SnapshotError` for a type
         that is not registered.
         """
+        place, value = await self.place(row, records)
+        return RestoredExecution(place.machine, value)
+
+    async def place(self, row: ExecutionRow, records: int) -> "tuple[Place, Any]":
+        """The machine after the first `records` records, from which `steps_after` goes on, and the start value of the
+        execution. Raises what `restore` raises."""
         if records == row.records:
             start = await self._latest(row)
         else:
             start = self._start_before(row, await self.starts(row), records)
         machine, value = await self._begin(row, start)
+        place = Place(machine, start)
         async for step in self._replay(row, machine, records, {}, start):
+            place = step.place
             if isinstance(step.record, events.Started):
                 value = step.record.value
-        return RestoredExecution(machine, value)
+        return place, value
 
     async def steps(
         self,
@@ -121,6 +143,18 @@ class ExecutionReader:
         async for step in self._replay(row, machine, until, migrations, start, check):
             if step.number >= first:
                 yield step
+
+    async def steps_after(self, row: ExecutionRow, place: Place) -> AsyncIterator[Step]:
+        """Replay the records of an execution that come after a place, up to the newest that `row` counts.
+
+        The machine of the place goes on, or that of the newer definition to which the execution was moved meanwhile.
+        Raises `StoreDamaged` if a compaction has deleted the next record: `earliest` is larger then."""
+        machine, migrations = place.machine, dict[int, Start]()
+        if row.definition != machine.plan.definition.fingerprint:
+            starts = await self.starts(row)
+            migrations = {it.records: it for it in starts if it.migrated and it.records >= machine.state.records}
+        async for it in self._replay(row, machine, row.records, migrations, place.origin):
+            yield it
 
     async def _replay(
         self,
@@ -152,7 +186,7 @@ class ExecutionReader:
                 commands = []
             else:
                 commands = replay_record(machine, record, row.id)
-            yield Step(number, record, run.node.name if run else "", commands, machine, run)
+            yield Step(number, record, run.node.name if run else "", commands, machine, run, origin)
         if machine.state.records < end:
             raise _missing(row, machine)
 

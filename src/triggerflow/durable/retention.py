@@ -92,7 +92,9 @@ async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
     return found
 
 
-async def prune(reader: ExecutionReader, older_than: float | timedelta | None, keep: int | None) -> Pruned:
+async def prune(
+    reader: ExecutionReader, older_than: float | timedelta | None, keep: int | None, shrink: bool
+) -> Pruned:
     """See `History.prune`."""
     if older_than is None and keep is None:
         raise UsageError("prune needs older_than=..., keep=..., or both")
@@ -108,6 +110,8 @@ async def prune(reader: ExecutionReader, older_than: float | timedelta | None, k
         if reader.program.sub_flows:
             await _end_trees(reader, batch)
         deleted += await reader.store.delete(batch)
+    if shrink:
+        await reader.store.shrink()
     return Pruned(deleted, len(ended) - len(to_delete))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from .._core.errors import StoreDamaged
+from .._core.errors import StoreDamaged, without_values
 from ..stores.protocol import ScheduleRow
 from .ticks import Cron, Interval, Ticks, in_utc
 
@@ -185,7 +185,7 @@ def read_state(row: ScheduleRow) -> ScheduleState:
     try:
         return _decoder.decode(row.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StoreDamaged(f"the stored schedule {row.id!r} cannot be read: {error}") from error
+        raise StoreDamaged(f"the stored schedule {row.id!r} cannot be read: {without_values(error)}") from None
 
 
 def write_row(row: ScheduleRow, state: ScheduleState, due: float | None, version: str) -> ScheduleRow:

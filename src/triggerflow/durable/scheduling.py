@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from .._core.errors import StoreConflict, StoreDamaged, StoreError, UnknownExecution
+from .._core.errors import StoreConflict, StoreDamaged, StoreError, UnknownExecution, without_values
 from ..drivers.tasks import start_task
 from ..run.environment import Environment
 from ..run.execution import Execution
@@ -90,16 +90,17 @@ class Scheduling:
                 if isinstance(error, StoreError) and not isinstance(error, StoreDamaged):
                     raise
                 # Its data is damaged or of a newer release, or this machine does not know its time zone.
-                return self._skip(row)
+                return self._skip(row, error)
             else:
                 if following is None:
                     return True
                 row = following
         return False
 
-    def _skip(self, row: ScheduleRow) -> bool:
+    def _skip(self, row: ScheduleRow, why: Exception) -> bool:
         self._unreadable[row.id] = row.version
-        logger.exception("schedule %r of flow %r cannot be used here; it is skipped", row.id, row.flow)
+        text = "schedule %r of flow %r cannot be used here; it is skipped until it is put again: %s"
+        logger.error(text, row.id, row.flow, without_values(why))
         return False
 
     async def _look(self, row: ScheduleRow) -> ScheduleRow | None:
@@ -115,7 +116,7 @@ class Scheduling:
             except StoreError:
                 raise
             except Exception as error:  # the start value does not fit the flow any more, for example
-                why = f"{type(error).__name__}: {error}"[:500]
+                why = f"{type(error).__name__}: {without_values(error)}"[:500]
                 logger.error("schedule %r of flow %r cannot start %r: %s", row.id, row.flow, id, why)
                 after = msgspec.structs.replace(after, error=why)
             else:

@@ -14,6 +14,7 @@ from typing import Any
 from .._core import commands, events
 from .._core.errors import (
     ExecutionClosed,
+    ExecutionExists,
     ExecutionSuspended,
     MissingResource,
     SnapshotError,
@@ -23,12 +24,12 @@ from .._core.errors import (
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Status
+from .._core.state import UNSET, Interrupt, Status
 from ..run import ingress
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
 from ..run.journal import RingJournal
-from ..run.options import Options
+from ..run.options import DEFAULTS, Options, Reuse
 from ..run.program import Program
 from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
@@ -40,8 +41,10 @@ from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
-from .metadata import attempt_id, first_row, read_options
+from .metadata import attempt_id, first_row, of_another_flow, read_options
+from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
+from .shared import OwnShared, StoredShared
 
 logger = logging.getLogger("triggerflow")
 
@@ -69,8 +72,10 @@ class Stored(Durability):
         "_ends_steps",
         "_is_new",
         "_is_open",
+        "_labels",
         "_must_exist",
         "_operator_map",
+        "_reuse",
         "_snapshot_at",
         "_snapshot_bytes",
         "_snapshot_failed",
@@ -93,6 +98,8 @@ class Stored(Durability):
         is_new: bool,
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         #: the execution that this object connects to its store
         self.runtime = runtime
@@ -112,6 +119,8 @@ class Stored(Durability):
         self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
+        self._reuse: Reuse = reuse
+        self._labels = labels
         #: the tasks that the last suspension has cancelled, each with what it runs
         self.stopping: dict[asyncio.Task[None], str] = {}
         #: whether it was in the store when this process opened it
@@ -129,6 +138,8 @@ class Stored(Durability):
         link: Link | None = None,
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Called when the execution was requested again by its id. Applies the new arguments, unless it is open here.
 
@@ -136,8 +147,10 @@ class Stored(Durability):
         """
         runtime = self.runtime
         if runtime.program.name != program.name:
-            raise _of_another_flow(runtime.id, runtime.program.name, program.name)
+            raise of_another_flow(runtime.id, runtime.program.name, program.name)
         if self._is_open or self.lock.locked():
+            if reuse == "reject":
+                raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
             ours, theirs = runtime.program.plan.definition.fingerprint, program.plan.definition.fingerprint
             if ours != theirs and runtime.machine.state.status not in FINAL:
                 raise UsageError(
@@ -146,11 +159,20 @@ class Stored(Durability):
                 )
             return
         runtime.use(program)
-        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
+        runtime.options, self._operator_map = options, operator_map
+        self._reuse, self._labels = reuse, labels or self._labels
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
+        self.share(shared)
         if resources:
             runtime.own_resources = dict(resources)
+
+    def share(self, of: SharedData) -> None:
+        """Give the execution the shared data of its flow in this store. `of` is that of this process."""
+        runtime = self.runtime
+        view = self.session.shared_view(runtime.program)
+        kind = StoredShared if runtime.link is None else OwnShared
+        runtime.shared = kind(self, view, of)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
         """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
@@ -158,10 +180,23 @@ class Stored(Durability):
             if not self._is_open:
                 await self._chunks_stopped()
                 self._join_session()
-                await self._open()
+                row = await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
                     ingress.driver_of(runtime)  # the driver starts the open runs again
+                if row is not None and (shared := self.shared) is not None:
+                    await self._attach(shared, row)
+
+    async def _attach(self, shared: StoredShared, row: ExecutionRow) -> None:
+        """Let the execution take the changes of shared data that it has missed. If that fails, it is not open."""
+        try:
+            moved = row.definition != self.runtime.program.plan.definition.fingerprint
+            await shared.attach(row.heard, moved=moved)
+        except (StoreError, SnapshotError, UsageError) as error:
+            why = ExecutionSuspended(f"{self.runtime!r} was suspended: its shared data cannot be read: {error}")
+            why.__cause__ = error
+            self.suspend(why)
+            raise
 
     def _join_session(self) -> None:
         """Join the present session of the store, if it was closed and opened again since.
@@ -176,6 +211,8 @@ class Stored(Durability):
             raise ExecutionSuspended(str(closed)) from closed
         session.live[id] = self
         self.session = session
+        if isinstance(shared := self.runtime.shared, StoredShared | OwnShared):
+            self.share(shared.of)
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
@@ -191,17 +228,39 @@ class Stored(Durability):
                 )
         self.stopping = {}
 
-    async def _open(self) -> None:
+    async def _open(self) -> ExecutionRow | None:
+        """Returns the row of an execution that goes on; None for a new one."""
         runtime, store = self.runtime, self.session.store
-        row = None if self._is_new else await store.find(runtime.id)
+        row = None if self._is_new else await self._found()
         if row is None:
             if self._must_exist:
                 raise UnknownExecution(f"there is no execution {runtime.id!r} in {store!r}")
             self._create()
+            return None
         else:
             if row.flow != runtime.program.name:
-                raise _of_another_flow(runtime.id, row.flow, runtime.program.name)
-            await self._go_on(row)
+                raise of_another_flow(runtime.id, row.flow, runtime.program.name)
+            return await self._go_on(row)
+
+    async def _found(self) -> ExecutionRow | None:
+        """The row of the execution in the store; None if it has to be created. Raises `ExecutionExists`."""
+        runtime, session = self.runtime, self.session
+        log = runtime.log
+        if self._reuse == "existing" or (isinstance(log, CommitBuffer) and log.status is not None):
+            return await session.store.find(runtime.id)
+        from .submission import place
+
+        row, id = await place(session.store, runtime.id, self._reuse)
+        if id != runtime.id:
+            if session.live.get(id, self) is not self:
+                raise UsageError(
+                    f"execution {id!r} is open in this process; use its handle, or flow.async_resume({id!r})"
+                )
+            if session.live.get(runtime.id) is self:
+                del session.live[runtime.id]
+            runtime.rename(id)
+            session.live[id] = self
+        return row
 
     def _create(self) -> None:
         """Begin a new execution. Its first commit creates it in the store."""
@@ -209,15 +268,18 @@ class Stored(Durability):
         runtime.start_value, self._is_new = UNSET, False
         self.session.add_definition(runtime.program)
         parent = None if runtime.link is None else runtime.link.parent.id
-        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now())
+        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), self._labels)
         self._begin(Machine(runtime.program.plan), create=row)
+        if (shared := self.shared) is not None:
+            shared.begin(is_new=True)
 
-    async def _go_on(self, row: ExecutionRow) -> None:
+    async def _go_on(self, row: ExecutionRow) -> ExecutionRow:
         runtime, store = self.runtime, self.session.store
         program = runtime.program
         try:
             if row.status not in FINAL_STATUSES:
                 row = await store.claim(runtime.id)
+                await runtime.shared.refresh()
             restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
@@ -230,12 +292,28 @@ class Stored(Durability):
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
             runtime.start_value = restored.value
-            runtime.options = read_options(row.options)
+            runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            if (shared := self.shared) is not None:
+                shared.begin(is_new=False, heard=row.heard)
+            if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
+                # It was stored by an earlier version, copied, or retried.
+                assert isinstance(runtime.log, CommitBuffer)
+                runtime.log.list_questions()
             self._was_stored = True
+            return row
         except BaseException:
             await give_up(store, row.id)
             raise
+
+    def _stored_options(self, row: ExecutionRow) -> Options:
+        """The options of the execution in the store. Warns of others that the caller has given: they do not count."""
+        given, stored = self.runtime.options.to_dict(), read_options(row.options)
+        kept = {name: value for name, value in stored.to_dict().items() if given[name] not in (value, DEFAULTS[name])}
+        if kept and self.runtime.link is None and given["attended"]:
+            text = ", ".join(f"{name}={value!r}" for name, value in kept.items())
+            logger.warning("%r was created with %s: other values are ignored now", self.runtime, text)
+        return stored
 
     def _begin(self, machine: Machine, create: ExecutionRow | None = None) -> None:
         runtime = self.runtime
@@ -288,6 +366,12 @@ class Stored(Durability):
         """See `commit_buffer.Owner.enqueue`."""
         self.session.enqueue(buffer)
 
+    @property
+    def shared(self) -> StoredShared | None:
+        """See `commit_buffer.Owner.shared`."""
+        shared = self.runtime.shared
+        return shared if isinstance(shared, StoredShared) else None
+
     def perform(self, held: list[commands.AnyCommand]) -> None:
         """See `commit_buffer.Owner.perform`."""
         driver = self.runtime.driver
@@ -309,6 +393,18 @@ class Stored(Durability):
     def now(self) -> float:
         """See `commit_buffer.Owner.now`."""
         return self.runtime.environment.now()
+
+    def question(self, interrupt: Interrupt) -> bytes:
+        """See `commit_buffer.Owner.question`."""
+        return write_question(question(self.runtime.program, interrupt, self.path))
+
+    @property
+    def path(self) -> str:
+        """What leads from the outermost execution to this sub-flow: the ids of its interrupts there begin with it."""
+        parent, link = self._parent, self.runtime.link
+        if parent is None or link is None:
+            return ""
+        return "/".join(filter(None, (parent.path, link.path)))
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """See `commit_buffer.Owner.loop`."""
@@ -418,6 +514,11 @@ class Stored(Durability):
         return self.runs_here and self.runtime.driver is not None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it was opened here and has ended."""
+        return self._is_open and self.runtime.machine.state.status in FINAL
+
+    @property
     def may_run_again(self) -> bool:
         """Whether it has failed or was cancelled, and the store has all its records: since then another process may
         have retried it, so who opens it by its id has to read the store again."""
@@ -478,7 +579,8 @@ class Stored(Durability):
         if parent is not None and parent.runtime.driver is not None:
             # The parent's step has not failed, but its sub-flow does not end in this process.
             parent.suspend(why)
-        runtime.shared.forget(runtime)
+        if (shared := self.shared) is not None:
+            shared.drop()
         runtime.wake_all(lambda: why)
         runtime.stream = None
         self._notify()
@@ -558,6 +660,8 @@ def stored_runtime(
     link: Link | None = None,
     must_exist: bool = False,
     operator_map: Mapping[str, str | None] | None = None,
+    reuse: Reuse = "existing",
+    labels: Mapping[str, str] | None = None,
     make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
     """Return the runtime of a durable execution: the one that this process has for that id, or a new one from `make`.
@@ -568,17 +672,21 @@ def stored_runtime(
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
     known: Stored | None = None if id is None else session.live.get(id)
-    if known is not None and known.may_run_again:
+    if known is not None and (known.may_run_again or (reuse == "new_after_end" and known.has_ended)):
         del session.live[known.runtime.id]  # its handles keep showing how it failed
         known = None
     if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
         known.reconfigure(
             program, shared, options,
             resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
+            reuse=reuse, labels=labels,
         )  # fmt: skip
         return known.runtime
     runtime = make(program, shared, options, environment, id, resources=resources, link=link)
-    stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
+    stored = Stored(
+        runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map, reuse=reuse, labels=labels
+    )
+    stored.share(shared)
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime
@@ -588,7 +696,3 @@ def stored_of(runtime: ExecutionRuntime) -> Stored:
     """The `Stored` of a durable execution."""
     assert isinstance(runtime.durability, Stored)
     return runtime.durability
-
-
-def _of_another_flow(id: str, owner: str, flow: str) -> UsageError:
-    return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")

@@ -47,8 +47,10 @@ def describe(record: events.Record, width: int = 60) -> str:
             return f"{key} deleted"
         case events.StateChanged(op=op, key=key, value=value):
             return f"{key} {'=' if op == 'set' else '+='} {short(value, width)}"
-        case events.FlowDataChanged(key=key, value=value):
-            return f"{key} = {short(value, width)}"
+        case events.FlowDataChanged(op="delete", key=key):
+            return f"{key} deleted"
+        case events.FlowDataChanged(op=op, key=key, value=value):
+            return f"{key} {'=' if op == 'set' else '+='} {short(value, width)}"
         case events.StreamPut(item=item, path=path):
             return short(item, width) + (f" from {path}" if path else "")
         case events.Paused(interrupt=interrupt, payload=payload):

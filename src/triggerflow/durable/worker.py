@@ -7,10 +7,14 @@ again, in whichever process it is sent.
 
 import asyncio
 import logging
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from .._core.definition import OperatorKind
 from .._core.errors import (
     BlockingCallError,
     ExecutionSuspended,
@@ -23,6 +27,8 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
+from .._core.state import RUNNING, WAITING
+from ..build.arguments import seconds
 from ..drivers.asyncio import REAL
 from ..drivers.tasks import start_task
 from ..run.environment import Environment
@@ -41,8 +47,13 @@ logger = logging.getLogger("triggerflow")
 #: If a worker cannot run an execution, it tries it again after a pause. The first pause and the longest, in seconds.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
 
-#: The shortest pause between two queries of a worker to its store, in seconds.
-MIN_POLL_SECONDS = 0.01
+#: The shortest pause between two queries of a worker to its store, in seconds; and the longest one between a change in
+#: the store and the query, if many queries in a row have found no work.
+MIN_POLL_SECONDS, MAX_PAUSE_SECONDS = 0.01, 0.08
+
+#: How many executions a worker claims at once, at first and at most. While it finds as many as it asks for, it doubles
+#: the number. Small claims leave executions to other workers; each claim reads all executions that are due.
+MIN_CLAIM, MAX_CLAIM = 8, 64
 
 
 class Resumable(Protocol):
@@ -94,6 +105,7 @@ class Worker:
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, Stored] = {}
+        self._claim_size = MIN_CLAIM
         #: executions that this store owns and the worker still has to open: the name of the flow by id
         self._claimed: dict[str, str] = {}
         #: executions that cannot run here, by id
@@ -103,6 +115,12 @@ class Worker:
         self._scheduling = Scheduling(store, self._flows, environment)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._draining = False
+        #: while the worker drains: for each execution the chunks that ran at the beginning
+        self._ending: dict[str, set[_Chunk]] = {}
+        #: executions that the drain gives back
+        self._leaving: list[asyncio.Task[None]] = []
         self._to_park: dict[str, Stored] = {}
         self._parking: asyncio.Task[None] | None = None
 
@@ -118,19 +136,32 @@ class Worker:
             await self._release_all(list(self._running.values()))
             raise
         self._task = start_task(asyncio.get_running_loop(), self._run())
+        self._watching = start_task(asyncio.get_running_loop(), self._watch())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Suspend the running executions, and release them."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._session.on_change is None:
+            return
         self._session.on_change = None  # from here on, no execution is parked
-        tasks = [task for task in (self._task, self._parking, *self._opening_tasks) if task is not None]
+        await self._stop_claiming()
+        if self._parking is not None:
+            self._parking.cancel()
+            await asyncio.gather(self._parking, return_exceptions=True)
+        await self._release_all(list(self._session.live.values()))
+        await asyncio.gather(*self._leaving)
+
+    async def _stop_claiming(self) -> None:
+        tasks = [task for task in (self._task, self._watching, *self._opening_tasks) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._scheduling.stop()
-        await self._release_all(list(self._session.live.values()))
 
     async def _release_all(self, executions: list[Stored]) -> None:
         """Suspend these executions, and release them when their chunks have stopped. Also release those that the worker
@@ -142,31 +173,80 @@ class Worker:
             if root.runs_here:  # a sub-flow is suspended with its parent
                 why = ExecutionSuspended(f"{root.runtime!r} was suspended: its worker stops")
                 departures.append(Departure(root, why))
-        claimed = set(self._claimed)
-        for id in claimed:  # suspended here, because the store failed, and not opened again yet
+        for id in self._claimed:  # suspended here, because the store failed, and not opened again yet
             known: Stored | None = self._session.live.get(id)
             if known is not None and known.stops:
                 why = ExecutionSuspended(f"{known.runtime!r} was suspended: its worker stops")
                 departures.append(Departure(known, why))
-        claimed -= {it.execution.runtime.id for it in departures}
+        for departure in departures:
+            self._claimed.pop(departure.execution.runtime.id, None)
         self._running.clear()
-        self._claimed.clear()
         await give_back(self._session, departures)
+        await self._release_claimed()
+
+    async def _release_claimed(self) -> None:
+        """Release what the worker has claimed and not opened."""
+        claimed = [id for id in self._claimed if (known := self._session.live.get(id)) is None or not known.stops]
+        for id in claimed:
+            del self._claimed[id]
         if claimed:
             with suppress(StoreError):  # closing the store releases them, too
                 await self._store.release(claimed)
 
-    def run(self) -> None:
-        """Run the worker until the process is interrupted, in a script that has opened the store with a plain `with`.
+    async def drain(self, *, grace: float = 10.0) -> None:
+        """Stop working in order, for example before a deployment. The end of the `async with` block does nothing more.
 
-        On `KeyboardInterrupt` the worker stops as at the end of `async with`, and the interrupt is raised again. Raises
+        From now on the worker claims nothing. Chunks that run have `grace` seconds to end; when they have, their
+        execution is suspended before its next chunk. Executions that wait are parked. After `grace` seconds the rest is
+        suspended: its chunks are cancelled. All executions are released then, and other workers continue them; one
+        whose chunk has not stopped after its `cleanup_timeout` is released when it has.
+        """
+        seconds(grace, "Worker.drain", "grace")
+        if not self._draining:
+            self._draining = True
+            await self._stop_claiming()
+            await self._release_claimed()
+            self._look_for_idle()
+            for execution in self._roots():
+                self._ending[execution.runtime.id] = set(_running_chunks(execution))
+            for execution in self._roots():
+                self._suspend_if_ended(execution)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._roots():
+                    self._wake.clear()
+                    await self._wake.wait()
+        await self._stop()
+
+    def _roots(self) -> list[Stored]:
+        """The outermost executions that run in this process, whoever has opened them."""
+        return [it for it in list(self._session.live.values()) if it.runs_a_driver and it.root is it]
+
+    def _suspend_if_ended(self, root: Stored) -> None:
+        """While the worker drains: suspend an execution when the chunks that ran at the beginning have ended."""
+        ending = self._ending.get(root.runtime.id, ())
+        if root.runs_here and not any(chunk in ending for chunk in _running_chunks(root)):
+            departure = Departure(root, ExecutionSuspended(f"{root.runtime!r} was suspended: its worker stops"))
+            self._leaving.append(self._session.run_in_background(give_back(self._session, [departure])))
+
+    def run(self, *, grace: float = 10.0) -> None:
+        """Run the worker until the process is told to stop, in a script that has opened the store with a plain `with`.
+
+        On SIGTERM it drains (see `drain`) and returns; a second SIGTERM ends the process at once. On
+        `KeyboardInterrupt` the worker stops as at the end of `async with`, and the interrupt is raised again. Raises
         `BlockingCallError` inside a running event loop, and the errors of `async with`.
         """
         if on_a_loop():
-            raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
+            raise BlockingCallError("`run` would stop the running event loop; write `await worker.async_run()`")
+        stop = asyncio.Event()
 
         async def begin() -> asyncio.Task[None]:
-            return start_task(asyncio.get_running_loop(), self._serve())
+            return start_task(asyncio.get_running_loop(), self._serve(stop, grace))
+
+        async def wait(told: bool) -> None:
+            if told:
+                stop.set()
+            await asyncio.wait((task,), timeout=None if told else 0.25)
 
         async def end() -> None:
             task.cancel()
@@ -174,15 +254,35 @@ class Worker:
 
         task = run_sync(begin, "run")
         try:
-            while not task.done():  # an interrupt between two waits is raised at the end of the next one
-                run_sync(lambda: asyncio.wait((task,), timeout=0.5), "run")
-            task.result()
+            with _on_sigterm() as told:
+                while not task.done():  # an interrupt between two waits is raised at the end of the next one
+                    run_sync(lambda: wait(told()), "run")
+                task.result()
         finally:
             run_sync(end, "run")
 
-    async def _serve(self) -> None:
+    async def async_run(self, *, grace: float = 10.0) -> None:
+        """Run the worker until the process gets SIGTERM: then it drains (see `drain`), and a second SIGTERM ends the
+        process at once. If this call is cancelled, the worker stops as at the end of `async with`.
+
+        Use it in place of `async with`, on an event loop of the main thread.
+        """
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def told() -> None:
+            stop.set()
+            loop.remove_signal_handler(signal.SIGTERM)  # a second one ends the process
+
+        loop.add_signal_handler(signal.SIGTERM, told)
+        try:
+            await self._serve(stop, grace)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+
+    async def _serve(self, stop: asyncio.Event, grace: float) -> None:
         async with self:
-            await asyncio.Event().wait()
+            await stop.wait()
+            await self.drain(grace=grace)
 
     @property
     def running(self) -> int:
@@ -190,17 +290,28 @@ class Worker:
         return len(self._running)
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        looked = clock()
+        in_vain = 0  # how many rounds in a row were begun by a change, and found no work
         while True:
-            wait = self._poll
+            begun, wait = clock(), self._poll
             self._wake.clear()  # a change from here on ends the wait below
-            self._look_for_idle()
+            if begun >= looked + self._poll:
+                looked = begun
+                self._look_for_idle()
             try:
                 scheduled = await self._scheduling.start_due()
-                await self._claim()
+                found = await self._claim()
+                in_vain = 0 if found else in_vain + 1
                 if self._claimed.keys() - self._ids_being_opened:
                     task = start_task(asyncio.get_running_loop(), self._open_claimed())
                     self._opening_tasks.add(task)
                     task.add_done_callback(self._opening_tasks.discard)
+                    if found == self._claim_size and self._capacity > 0:  # there may be more
+                        self._claim_size = min(2 * self._claim_size, MAX_CLAIM)
+                        await asyncio.wait((task,), timeout=MAX_PAUSE_SECONDS)  # other workers can claim meanwhile
+                        continue
+                self._claim_size = MIN_CLAIM
                 wait = min(wait, await self._seconds_to_due())
                 if scheduled is not None:
                     wait = min(wait, max(MIN_POLL_SECONDS, scheduled - self._environment.now()))
@@ -212,7 +323,24 @@ class Worker:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
             except TimeoutError:
-                continue
+                in_vain = 0
+            # On a busy store, other owners change something all the time.
+            pause = min(MIN_POLL_SECONDS * 2 ** min(in_vain, 8), MAX_PAUSE_SECONDS)
+            if (rest := begun + pause - clock()) > 0:
+                await asyncio.sleep(rest)
+
+    async def _watch(self) -> None:
+        """Wake the worker when an execution that does not run here has changed: it was submitted or given back, or
+        somebody asks for something. The death of a process changes nothing: `poll` finds out."""
+        with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # until the store is closed
+            while True:
+                changes = await watch.changed()
+                if changes.resync or changes.schedules or not all(map(self._runs_here, changes.executions)):
+                    self._wake.set()
+
+    def _runs_here(self, id: str) -> bool:
+        known: Stored | None = self._session.live.get(id)
+        return known is not None and known.runs_here
 
     @property
     def _capacity(self) -> int:
@@ -223,16 +351,24 @@ class Worker:
         due = await self._store.next_due(self._flows, without=self._ids_to_skip()) if self._capacity > 0 else None
         return self._poll if due is None else max(MIN_POLL_SECONDS, due - self._environment.now())
 
-    async def _claim(self) -> None:
-        """Claim executions that have work to do, up to `at_once`. Raises `StoreError`."""
-        capacity, skipped = self._capacity, self._ids_to_skip()
-        if capacity <= 0:
-            return
-        rows = await self._store.claim_work(self._flows, limit=capacity, without=skipped)
+    async def _claim(self) -> int:
+        """Claim executions that have work to do, a few at a time, up to `at_once`. Returns how many. Raises
+        `StoreError`."""
+        limit, skipped = min(self._capacity, self._claim_size), self._ids_to_skip()
+        if limit <= 0:
+            return 0
+        claiming = asyncio.ensure_future(self._store.claim_work(self._flows, limit=limit, without=skipped))
+        try:
+            rows = await asyncio.shield(claiming)
+        except asyncio.CancelledError:  # the worker stops, and has to release what the store gives it now
+            with suppress(StoreError):
+                self._claimed.update((row.id, row.flow) for row in await claiming)
+            raise
         self._claimed.update((row.id, row.flow) for row in rows)
         # Fewer rows than asked for: rejected executions that were not claimed have ended, or have another owner.
-        if len(rows) < capacity:
+        if len(rows) < limit:
             self._rejections = {id: it for id, it in self._rejections.items() if id in skipped or id in self._claimed}
+        return len(rows)
 
     def _ids_to_skip(self) -> set[str]:
         """The ids of rejected executions that the worker does not try again yet."""
@@ -313,11 +449,13 @@ class Worker:
                 if isinstance(why, StoreDamaged | SnapshotError | UsageError):
                     self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
                     self._wake.set()  # the next round releases it
-            elif left is not None:
+            if left is not None or self._draining:
                 self._wake.set()  # there is room for another execution
             return
         self._running[runtime.id] = root
-        if is_idle(root):
+        if self._draining and not is_idle(root):
+            self._suspend_if_ended(root)
+        elif is_idle(root):
             self._to_park[runtime.id] = root
             self._begin_parking()
 
@@ -341,6 +479,40 @@ class Worker:
                 # Executions that were stopped already still belong to this store: open them again.
                 self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
         self._wake.set()  # a timer of a parked execution may be the next one due
+
+
+#: One attempt of a chunk: the id of its execution, the number of its run, and the attempt.
+_Chunk = tuple[str, int, int]
+
+
+def _running_chunks(root: Stored) -> Iterator[_Chunk]:
+    """The chunks that run in an execution and its sub-flows."""
+    for execution in root.tree():
+        for run in execution.runtime.machine.state.runs.values():
+            if run.phase in (RUNNING, WAITING) and run.node.kind is not OperatorKind.SUB_FLOW:
+                yield execution.runtime.id, run.id, run.attempt
+
+
+@contextmanager
+def _on_sigterm() -> Generator[Callable[[], bool]]:
+    """Inside the block SIGTERM only makes the yielded function return True, once: a second one ends the process. Only
+    on the main thread, and if the program does not handle SIGTERM itself."""
+    was_told = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal was_told
+        was_told = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: was_told
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fingerprint(flow: Resumable) -> str:

@@ -85,7 +85,8 @@ class FlowRuntime:
                         raise DefinitionError(
                             f"flow {self.name!r}: when() listens to an unknown key: {unknown}"
                         ) from None
-            program = Program(plan, blueprint, self.types, self.contract.copy(), dict(self.signals), self.state)
+            signals, types = dict(self.signals), dict(self.signal_types)
+            program = Program(plan, blueprint, self.types, self.contract.copy(), signals, self.state, types)
             compiled = self._compiled = (self.blueprint.version, program)
         return compiled[1]
 
@@ -169,6 +170,9 @@ class FlowRuntime:
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
         if not goes_on:
             handle = self.make_handle(made)
+            if made.log is not None:  # a copy in memory has them already
+                for key, value in flow_data.items():
+                    made.shared.set(key, value, emit=False)
             for key, value in runtime_data.items():
                 handle.state.set(key, value, emit=False)
         return made, goes_on

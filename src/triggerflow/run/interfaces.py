@@ -88,6 +88,10 @@ class CommitLog(Protocol):
         """Whether too many records wait for the store: chunks that put items then wait, too."""
         ...
 
+    def touch(self) -> Awaitable[None]:
+        """Commit what belongs to the execution besides its records, also if it has no new record; wait for it."""
+        ...
+
     async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises the error of the store, or the reason of the suspension."""
         ...

@@ -2,10 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
+from .._core.errors import OptionError
 from .._core.events import RULES
 from ..build.arguments import flag, positive, seconds, whole
+
+#: What a new execution does whose id is in the store: see `TriggerFlow.async_submit`.
+Reuse = Literal["reject", "existing", "new_after_end"]
+
+#: The limits of labels: how many an execution has, and the length of their keys and values.
+MAX_LABELS, MAX_LABEL_KEY, MAX_LABEL_VALUE = 64, 128, 1024
 
 
 class Options:
@@ -82,6 +89,36 @@ class Options:
         return (
             self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open, RULES
         )  # fmt: skip
+
+
+#: The options of an execution for which none were given.
+DEFAULTS = Options().to_dict()
+
+
+def check_reuse(reuse: Any, where: str) -> Reuse:
+    """The policy for an id that is in the store. Raises `OptionError`."""
+    if reuse not in ("reject", "existing", "new_after_end"):
+        raise OptionError(f'{where}: reuse is "reject", "existing" or "new_after_end"; got {reuse!r}')
+    return reuse
+
+
+def check_labels(labels: Any, where: str) -> dict[str, str]:
+    """A copy of the labels. Raises `OptionError` if they are no strings, or are too many or too long."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise OptionError(f"{where}: labels must be a mapping of strings to strings; got {labels!r}")
+    given = cast("Mapping[Any, Any]", labels)
+    if not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise OptionError(f"{where}: the keys and values of labels must be strings")
+    checked = {str.__str__(key): str.__str__(value) for key, value in given.items()}
+    long = any(len(key) > MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE for key, value in checked.items())
+    if long or len(checked) > MAX_LABELS or "" in checked:
+        raise OptionError(
+            f"{where}: an execution has up to {MAX_LABELS} labels, with a key of 1 to {MAX_LABEL_KEY} characters and a "
+            f"value of up to {MAX_LABEL_VALUE}"
+        )
+    return checked
 
 
 def same_value(one: Any, other: Any) -> bool:

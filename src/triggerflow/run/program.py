@@ -35,6 +35,7 @@ class Program:
         "promised",
         "retried",
         "retries",
+        "signal_types",
         "signals",
         "state",
         "sub_flows",
@@ -49,12 +50,15 @@ class Program:
         contract: Contract,
         signals: Mapping[str, Check],
         state: StateModel | None,
+        signal_types: Mapping[str, Any],
     ) -> None:
         self.plan = plan
         self.name = blueprint.name
         self.types = types
         self.contract = contract
         self.signals = signals
+        #: the types of the signals, as they were declared
+        self.signal_types = signal_types
         self.state = state
         #: the events that chunks were declared to emit (`emits=`, `declare_emits`)
         self.promised = frozenset(name for chunk in blueprint.nodes.values() for name in chunk.emits)

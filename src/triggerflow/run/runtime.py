@@ -167,6 +167,10 @@ class ExecutionRuntime:
                     self._id = self.environment.new_id()
         return self._id
 
+    def rename(self, id: str) -> None:
+        """Give the execution another id, before it is created in its store."""
+        self._id = id
+
     @property
     def start_value(self) -> Any:
         """The start value; UNSET before the start."""

@@ -99,7 +99,7 @@ def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> 
     """Write a snapshot to a file: YAML if the name ends in .yaml or .yml, else JSON. The file is never half written."""
     if path is not None:
         written = to_yaml(data) if is_yaml(_path(path)) else json.dumps(data)
-        write_file(path, (written.encode(encoding),))
+        write_file(path, (written.encode(encoding),), private=True)
 
 
 def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:

@@ -1,16 +1,18 @@
 """The data that all executions of a flow share. It belongs to the flow and not to an execution; executions get its
-changes as records."""
+changes as records. Executions in memory share it in their process (`SharedData`); durable ones share it in their store
+(`durable.shared`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .._core.freezing import freeze
 
 T = TypeVar("T")
+Operation = Literal["set", "append", "delete"]
 
 
 class Listener(Protocol):
@@ -36,15 +38,27 @@ class SharedData:
 
     #: Guards values and listeners, because chunks run in threads. One lock serves all flows, since it is held briefly.
     _lock = RLock()
-    __slots__ = ("_listeners", "own", "resources", "values")
+    __slots__ = ("_listeners", "_values", "own", "resources")
 
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         #: in the copy of a sub-flow: the keys that the sub-flow has changed, which are saved with it; else None
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
         self._listeners: WeakSet[Any] | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values by key. Only this class changes them."""
+        return self._values
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value at a key, or the default."""
+        return self._values.get(key, default)
+
+    async def refresh(self) -> None:
+        """Take the changes that other processes have committed."""
 
     def listen(self, execution: Listener) -> None:
         """Send every further change to this execution."""
@@ -67,8 +81,8 @@ class SharedData:
         with self._lock:
             return list(self._listeners)
 
-    def has_listener(self, execution: Listener) -> bool:
-        """Whether this execution gets changes."""
+    def is_recorded(self, execution: Listener) -> bool:
+        """Whether this execution records the changes that it makes: the ones in memory do if they get changes."""
         if self._listeners is None:
             return False
         with self._lock:
@@ -78,7 +92,7 @@ class SharedData:
         """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources
-        made.values = {**self.values, **{key: freeze(value) for key, value in changes.items()}}
+        made._values = {**self.values, **{key: freeze(value) for key, value in changes.items()}}
         made.own = set(changes)
         return made
 
@@ -91,7 +105,7 @@ class SharedData:
         """Replace the value at a key, and send the change to the executions that listen."""
         value = freeze(value)
         with self._lock:
-            self.values[key] = value
+            self._values[key] = value
             if self.own is not None:
                 self.own.add(key)
         if emit:
@@ -101,17 +115,14 @@ class SharedData:
         """Append to the list at a key. The list is replaced by a new one, because records refer to the old one."""
 
         def change() -> None:
-            held = self.values.get(key, ())
-            if not isinstance(held, list | tuple):
-                raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
-            self.set(key, [*held, value], emit=emit, by=by)
+            self.set(key, [*items(key, self._values.get(key, ())), value], emit=emit, by=by)
 
         self.locked(change)
 
     def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
         """Remove a key if it exists."""
         with self._lock:
-            self.values.pop(key, None)
+            self._values.pop(key, None)
             if self.own is not None:
                 self.own.add(key)
         if emit:
@@ -121,3 +132,10 @@ class SharedData:
         for execution in self.listeners():
             run, digest = by[1:] if by is not None and by[0] is execution else (None, None)
             execution.flow_data_changed(run, key, value, digest)
+
+
+def items(key: str, held: Any) -> list[Any] | tuple[Any, ...]:
+    """The list at a key that is appended to. Raises `TypeError` for a value of another type."""
+    if not isinstance(held, list | tuple):
+        raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+    return cast("list[Any] | tuple[Any, ...]", held)

@@ -211,9 +211,15 @@ class State:
 
 
 class FlowState:
-    """The data shared by all executions of a flow in this process.
+    """The data shared by all executions of a flow: in memory those of this process, durable ones those of their store.
 
-    Each change is recorded by, and triggers `when({"flow_data": key})` in, every execution of the flow that is running.
+    Each change triggers `when({"flow_data": key})` once in every execution of the flow that has not ended, with the
+    value after that change. A durable change is committed with the records of the chunk that makes it, so it is made
+    once, also if the process ends or the chunk is repeated. The store orders the changes of all processes.
+
+    A durable execution reads its own changes at once, and those of others when they are committed: all that were
+    committed before the present chunk was started here, maybe later ones, and with `async_get` all that were committed
+    before the call. Between reading a value and setting it another execution may change it; `append` loses nothing.
     """
 
     __slots__ = ("_repeated", "_run", "_runtime")
@@ -227,7 +233,7 @@ class FlowState:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at a key, or the default. See `State.get` for changes in place."""
-        return freeze(self._runtime.shared.values.get(text(key), default))
+        return freeze(self._runtime.shared.get(text(key), default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
@@ -251,32 +257,44 @@ class FlowState:
             self._runtime.shared.delete(key, emit=emit, by=self._by(digest))
 
     async def async_get(self, key: str, default: Any = None) -> Any:
-        """See `get`."""
+        """Like `get`, but of a durable execution all that was committed before the call. Raises `StoreUnavailable`."""
+        runtime = self._runtime
+        if runtime.log is not None:
+            await (runtime.shared.refresh() if ingress.is_here(runtime) else ingress.carry(runtime, self._refresh))
         return self.get(key, default)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `set`."""
-        self.set(key, value, emit=emit)
+        await self._awaited(lambda: self.set(key, value, emit=emit))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `append`."""
-        self.append(key, value, emit=emit)
+        await self._awaited(lambda: self.append(key, value, emit=emit))
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
-        self.delete(key, emit=emit)
+        await self._awaited(lambda: self.delete(key, emit=emit))
+
+    async def _refresh(self) -> None:
+        await self._runtime.shared.refresh()
+
+    async def _awaited(self, change: Callable[[], None]) -> None:
+        if self._runtime.log is None:
+            change()
+        else:
+            await ingress.here_or_carried(self._runtime, change)
 
     def _digest(self, op: str, value: Any) -> int | None:
-        if self._run is None or not self._runtime.shared.has_listener(self._runtime):
+        if self._run is None or not self._runtime.shared.is_recorded(self._runtime):
             return None
         return flow_change(self._runtime, self._repeated, op, value)
 
     def _repeats(self, key: str, digest: int | None, value: Any = UNSET) -> bool:
         """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
-        if self._repeated is None or self._run is None or not self._runtime.shared.has_listener(self._runtime):
+        if self._repeated is None or self._run is None or not self._runtime.shared.is_recorded(self._runtime):
             return False
         change = events.FlowDataChanged(0.0, self._run.id, key, None, digest)
-        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.values.get(key, UNSET))
+        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.get(key, UNSET))
 
     def _by(self, digest: int | None) -> tuple[ExecutionRuntime, int | None, int | None]:
         require_wanted()

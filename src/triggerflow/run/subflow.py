@@ -79,6 +79,10 @@ class Link:
         return f"{self.path}/{rest}" if rest else self.path
 
 
+def _captures(handler: SubFlow, source: str) -> bool:
+    return any(path[0] == source for paths in handler.capture.values() for path in paths.values())
+
+
 def _has_no_result(child: "ExecutionRuntime") -> bool:
     """Whether a child that has an `end()` did not come to it, because of a failure that it has taken itself."""
     state = child.machine.state
@@ -103,7 +107,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
     sources: dict[str, Any] = {
         "value": step.value,
         "runtime_data": data.state.to_dict(),
-        "flow_data": dict(parent.shared.values),
+        "flow_data": dict(parent.shared.values) if _captures(handler, "flow_data") else {},
         "resources": dict(parent.resources),
     }
     given = {target: _pick(paths, sources) for target, paths in handler.capture.items()}

@@ -189,6 +189,6 @@ def digest_of_event(event: Any, packed: Any) -> int | None:
         case "StateChanged":
             return digest_of(packed, event.op)
         case "FlowDataChanged":
-            return digest_of(packed, "set")
+            return digest_of(packed, event.op)
         case _:
             return None

@@ -9,6 +9,7 @@ class is built. A value comes back with the same type and data, or `pack` refuse
 
 import math
 from collections.abc import Callable, Collection
+from copy import copy
 from enum import Enum
 from functools import cache
 from types import UnionType
@@ -22,6 +23,7 @@ from .._core.freezing import freeze
 from .._core.frozen import PLAIN, TAG
 from .._core.signals import FieldPlace
 from ..build.sources import Source, source_of
+from .marked import MARKED, mark
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
 #: with other keys than strings is three. Written and read within the interpreter's own limit of 1000 calls.
@@ -87,8 +89,17 @@ class Types:
         self._found: dict[str, list[type[Any]]] = {}
         #: classes without a name, with all classes that have the same
         self._clashes: dict[type[Any], list[type[Any]]] = {}
+        #: whether reading a value of an unknown class gives a marked value, and no error; see `reading`
+        self.marks = False
         self.register(Failure, "triggerflow.Failure")
         self.register(FieldPlace, "triggerflow.FieldPlace")
+
+    def reading(self) -> "Types":
+        """The same classes, for reading only: a value whose class is not registered, or refuses its data, is marked
+        (see `marked`), and packed again as it was."""
+        made = copy(self)
+        made.marks = True
+        return made
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
         """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""
@@ -221,7 +232,7 @@ class Types:
             raise
         except Exception as error:  # attributes of an object of the user's may be code
             raise PayloadError(f"{where} cannot be recorded: {without_values(error)}") from None
-        if checked:
+        if checked and not self.marks:
             self._check_read_back(packed, where, checked)
         return packed
 
@@ -307,6 +318,8 @@ class Types:
             return {"$": "source", "v": [value.name, *packed]}
         name = self._names.get(kind)
         if name is None:
+            if kind in MARKED:
+                return cast("Any", value).packed
             raise self._refusal(value, kind, where)
         from .objects import Misfit, shape_of  # see `register`
 
@@ -374,9 +387,15 @@ class Types:
         tag = data["$"] if isinstance(data["$"], str) else type(data["$"]).__name__
         try:
             return self._unpack_tagged(tag, data["v"], depth)
-        except (SnapshotError, RecursionError):
+        except RecursionError:
+            raise
+        except SnapshotError:
+            if self.marks:
+                return mark(data)
             raise
         except Exception as error:  # constructors of registered classes may raise anything
+            if self.marks:
+                return mark(data)
             from .objects import Misfit  # see `register`
 
             why = str(error) if isinstance(error, Misfit) else without_values(error)

@@ -77,14 +77,19 @@ def is_yaml(path: "Path") -> bool:
     return path.suffix in (".yaml", ".yml")
 
 
-def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes]) -> None:
-    """Write a file completely or not at all: a `.part` file in the same folder is renamed when it is complete."""
+def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes], *, private: bool = False) -> None:
+    """Write a file completely or not at all: a `.part` file in the same folder is renamed when it is complete.
+
+    If it is `private`, only the user who writes it can read it; a file that is replaced keeps its permissions.
+    """
     from pathlib import Path  # imported here, to keep the import of the package fast
 
     path = Path(name)
     draft = path.with_name(path.name + ".part")
     try:
-        with draft.open("wb") as file:
+        mode = path.stat().st_mode & 0o777 if private and path.exists() else 0o600
+        draft.unlink(missing_ok=True)
+        with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, mode if private else 0o666)) as file:
             file.writelines(parts)
         draft.replace(path)
     finally:

@@ -1,4 +1,4 @@
-"""Stores of durable executions: the protocol, a store in memory, and one in an SQLite file."""
+"""Stores of durable executions: the protocol, a store in memory, one in an SQLite file, and one in PostgreSQL."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
+    from .postgres import PostgresStore
     from .sqlite import SQLiteStore
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MemoryData",
     "MemoryStore",
     "NewRecord",
+    "PostgresStore",
     "Question",
     "Reply",
     "Request",
@@ -46,4 +48,12 @@ def __getattr__(name: str) -> Any:
         from .sqlite import SQLiteStore
 
         return SQLiteStore
+    if name == "PostgresStore":
+        try:
+            from .postgres import PostgresStore
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_pool"):
+                raise
+            raise ImportError("PostgresStore needs psycopg: pip install 'triggerflow-engine[postgres]'") from error
+        return PostgresStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

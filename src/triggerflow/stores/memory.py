@@ -16,6 +16,7 @@ import msgspec
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
 from ..run.environment import machine_time
 from .lifecycle import Lifecycle, OpenedInScripts
+from .memory_shared import SharedTables
 from .protocol import (
     FINAL_STATUSES,
     REPLY_KEPT,
@@ -28,6 +29,8 @@ from .protocol import (
     Question,
     Request,
     ScheduleRow,
+    SharedChange,
+    SharedLog,
     StatusName,
     changed_meanwhile,
     not_retriable,
@@ -157,6 +160,7 @@ class MemoryData:
         #: which owner has fetched an open request
         self.fetched: dict[str, str] = {}
         self.log = _Log()
+        self.shared = SharedTables()
         #: how many stores were opened with this data, and how many executions were created
         self.opened = 0
         self.created = 0
@@ -223,7 +227,7 @@ class MemoryStore(OpenedInScripts):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
         self._begin()
         changed: dict[str, _Entry] = {}
@@ -252,7 +256,11 @@ class MemoryStore(OpenedInScripts):
                 before.questions = entry.questions
         requests: list[str] = []
         released: list[str] = []
+        shared, flows = self.data.shared, set[str]()
         for add in appends:
+            flow = self.data.executions[add.execution].row.flow
+            shared.apply(flow, add)
+            flows.update([flow] if add.shared else [])
             for digest, data in add.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
             freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
@@ -260,6 +268,9 @@ class MemoryStore(OpenedInScripts):
             released += freed
         self.data.log.add("executions", [*changed, *released])
         self.data.log.add("requests", requests)
+        self.data.log.add("flows", flows)
+        of = {entry.row.flow for entry in changed.values()}
+        return {flow: number for flow in of if (number := shared.newest(flow))}
 
     def _reply(self, add: Append) -> Iterator[str]:
         """Mark and answer the requests of an append. The ids of those that have changed."""
@@ -322,6 +333,8 @@ class MemoryStore(OpenedInScripts):
                 set(copy.payloads),
             )
             self.data.add(entry)
+            if row.status not in FINAL_STATUSES:
+                self.data.shared.listen(row.flow, row.id, copy.listens, None)
             for digest, data in copy.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
         self.data.log.add("executions", names)
@@ -341,7 +354,7 @@ class MemoryStore(OpenedInScripts):
             if old.reply is None or old.reply.at >= now - REPLY_KEPT:
                 break
             del data.replied[old.id]
-            self._shrink()
+            self._shrink_log()
         if known := data.inbox.get(request.id) or data.replied.get(request.id):
             return known
         if request.execution not in data.executions:
@@ -383,7 +396,7 @@ class MemoryStore(OpenedInScripts):
         data.fetched.pop(request, None)
         data.log.add("executions", [found.execution])
         data.log.add("requests", [request])
-        self._shrink()
+        self._shrink_log()
         return None
 
     async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
@@ -396,6 +409,25 @@ class MemoryStore(OpenedInScripts):
                     await log.wait()
                     self._lifecycle.check()
         return found or Changes(cursor=cursor or "")
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """See `Store.change_shared`."""
+        self._begin()
+        number = self.data.shared.change(flow, changes)
+        self.data.log.add("flows", [flow])
+        return number
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """See `Store.shared`."""
+        self._lifecycle.check()
+        return self.data.shared.log(flow, after, limit)
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+        """See `Store.fold_shared`."""
+        self._begin()
+        return self.data.shared.fold(flow, values)
 
     # -- schedules ---------------------------------------------------------------------------------------------------
 
@@ -410,7 +442,7 @@ class MemoryStore(OpenedInScripts):
         await self.append(starts)  # it does not wait for anything, so that nobody comes in between
         self.data.schedules[schedule.id] = schedule
         self.data.log.add("schedules", [schedule.id])
-        self._shrink()
+        self._shrink_log()
 
     async def delete_schedule(self, schedule: str) -> bool:
         """See `Store.delete_schedule`."""
@@ -418,7 +450,7 @@ class MemoryStore(OpenedInScripts):
         if self.data.schedules.pop(schedule, None) is None:
             return False
         self.data.log.add("schedules", [schedule])
-        self._shrink()
+        self._shrink_log()
         return True
 
     async def schedule(self, schedule: str) -> ScheduleRow | None:
@@ -594,12 +626,14 @@ class MemoryStore(OpenedInScripts):
         self._purge()
         now, executions = self._clock(), self.data.executions
         asked = {self._root(executions[request.execution]).row.id for request in self.data.inbox.values()}
+        behind = {id for flow in set(flows) for id in self.data.shared.behind(flow)}
         free = [
             entry
             for entry in self._free(set(flows), set(without))
             if entry.row.status in ("created", "running")
             or (entry.row.status == "waiting" and entry.row.due is not None and entry.row.due <= now)
             or (entry.row.id in asked and entry.row.status not in FINAL_STATUSES)
+            or entry.row.id in behind
         ]
         return [self._take(entry) for entry in sorted(free, key=_age)[:limit]]
 
@@ -667,10 +701,15 @@ class MemoryStore(OpenedInScripts):
             data.fetched.pop(id, None)
         data.log.add("executions", names)
         data.log.add("requests", requests)
-        self._shrink()
+        self._shrink_log()
         return len(deleted)
 
-    def _shrink(self) -> None:
+    async def shrink(self) -> int:
+        """See `Store.shrink`: Python frees the memory of deleted data by itself."""
+        self._lifecycle.check()
+        return 0
+
+    def _shrink_log(self) -> None:
         data = self.data
         data.log.shrink(len(data.executions) + len(data.inbox) + len(data.replied) + _GONE)
 
@@ -709,10 +748,11 @@ class MemoryStore(OpenedInScripts):
         return StoreConflict(f"execution {row.id!r} is not run by owner {self._owner} any more: {now_with}")
 
     def _row(self, entry: _Entry) -> ExecutionRow:
-        owner = entry.row.owner
-        if owner is not None and self.data.owners.get(owner, 0) <= self._clock():
-            return msgspec.structs.replace(entry.row, owner=None)
-        return entry.row
+        row = entry.row
+        heard = self.data.shared.heard(row.flow, row.id)
+        if row.owner is not None and self.data.owners.get(row.owner, 0) <= self._clock():
+            return msgspec.structs.replace(row, owner=None, heard=heard)
+        return row if heard is None else msgspec.structs.replace(row, heard=heard)
 
     def _free(self, flows: set[str], without: set[str]) -> Iterator[_Entry]:
         for entry in self.data.executions.values():
@@ -725,7 +765,7 @@ class MemoryStore(OpenedInScripts):
         for one in taken:
             one.row = msgspec.structs.replace(one.row, owner=self._owner)
         self.data.log.add("executions", [one.row.id for one in taken])
-        return entry.row
+        return self._row(entry)
 
     def _tree(self, entry: _Entry) -> Iterator[_Entry]:
         yield entry

@@ -182,8 +182,7 @@ class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool
     #: for keys whose changes were folded: up to which number, and the value that they give
     values: dict[str, tuple[int, bytes]] = {}
-    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are
-    #: more
+    #: the changes that were not folded, in the order of their numbers
     changes: list[SharedChange] = []
 
 
@@ -413,12 +412,12 @@ class Store(Protocol):
 
     async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
         """The shared data of a flow, as far as it was changed after change number `after`: folded values, and up to
-        `limit` changes."""
+        `limit` changes. There are more changes only if there are `limit` of them."""
         ...
 
-    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> None:
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
         """Replace the changes of keys by their result: for each key, up to which number, and its value (None if it was
-        deleted).
+        deleted). Returns the keys that were folded.
 
         Skips a key that was folded as far already, and one with a listening execution that has not heard of a change up
         to that number.
@@ -548,5 +547,12 @@ class Store(Protocol):
 
         An execution that has not ended, or has a sub-flow that has not ended, is skipped. Returns how many were
         deleted, sub-flows included.
+        """
+        ...
+
+    async def shrink(self) -> int:
+        """Give the space of deleted data back to the system, in small steps, between which others can write.
+
+        Returns how many bytes were given back; 0 if the store cannot do that, or need not.
         """
         ...

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Set
 
 from ..._core.errors import ExecutionLeased, UnknownExecution
 from ..protocol import ExecutionRow
-from . import reading
+from . import reading, shared
 from .changes import note
 from .ownership import Ownership
 
@@ -61,6 +61,7 @@ def claim_work(
                 (flow, ownership.clock(), most),
             )
         )
+        found.update(shared.behind(connection, flow, free))
     wanted_flows = set(flows)
     asked = connection.execute(
         f"""SELECT e.created, e.key, e.id, e.flow

@@ -1,5 +1,6 @@
 """Connects to the file, and runs transactions."""
 
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,17 @@ def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL
             connection.close()
         raise store_error(error, path) from error
     return connection
+
+
+def make_file(path: Path, mode: int) -> None:
+    """Make the file with these permissions, if it is not there. What fails here fails with SQLite's message later."""
+    with suppress(OSError):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if mode != 0o600 and hasattr(os, "fchmod"):
+                os.fchmod(file, mode)  # unlike `open`, this does not depend on the umask
+        finally:
+            os.close(file)
 
 
 @contextmanager

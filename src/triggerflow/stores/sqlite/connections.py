@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ..._core.errors import StoreError, StoreUnavailable
 from . import claims, schema, upkeep
-from .connection import Synchronous, connect, transaction
+from .connection import Synchronous, connect, make_file, transaction
 from .errors import store_error
 from .feed import committed
 from .ownership import Ownership
@@ -23,15 +23,19 @@ RETRY = 1.0
 class Writer:
     """The only connection that writes. Used on its own thread only."""
 
-    def __init__(self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float, mode: int
+    ) -> None:
         self._path = path
         self._ownership = ownership
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
+        self._mode = mode
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
         """Connect, check the file, migrate its tables, and add the row of this owner."""
+        make_file(self._path, self._mode)
         connection = connect(self._path, busy_timeout=self._busy_timeout, synchronous=self._synchronous)
         try:
             with transaction(connection, self._path, "DEFERRED"):
@@ -52,6 +56,9 @@ class Writer:
         deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
+                if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+                    # This lets `shrink` cut the file in small steps. It has to be said before the first page is made.
+                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
             except sqlite3.OperationalError as error:
@@ -79,6 +86,31 @@ class Writer:
         self._ownership.committed()
         committed(self._path)
         return result
+
+    def size(self) -> int:
+        """The size of the file in bytes, with what is only in the -wal file so far."""
+        connection = _require_open(self._connection, self._path)
+        with transaction(connection, self._path, "DEFERRED"):
+            pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        return pages * size
+
+    def rewrite_once(self) -> None:
+        """Make a file that an older release has made one that can be cut in steps: SQLite copies it."""
+        connection = _require_open(self._connection, self._path)
+        try:
+            if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 0:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from error
+
+    def checkpoint(self) -> None:
+        """Move what is in the -wal file into the file, as far as nobody has to wait for it, and cut the file."""
+        connection = _require_open(self._connection, self._path)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from error
 
     def renew(self) -> float:
         """Renew the lease. Returns the number of seconds until the next renewal is due."""

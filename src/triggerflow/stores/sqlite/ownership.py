@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..._core.errors import StoreConflict
+from ..processes import has_ended
 from ..protocol import FINAL_STATUSES, RETRIABLE_STATUSES, not_retriable
-from .processes import has_ended
 
 
 class Claim(NamedTuple):
@@ -24,6 +24,7 @@ class Claim(NamedTuple):
     due: float | None
     #: whether it may have open questions
     asks: bool
+    flow: str
 
 
 class Ownership:
@@ -96,13 +97,13 @@ class Ownership:
         row = connection.execute(
             """SELECT key, status, due, owner,
                 max(trimmed, coalesce((SELECT max(number) + 1 FROM records WHERE execution = executions.key), 0)),
-                EXISTS (SELECT 1 FROM questions WHERE execution = executions.id)
+                EXISTS (SELECT 1 FROM questions WHERE execution = executions.id), flow
             FROM executions WHERE id = ?""",
             (execution,),
         ).fetchone()
         if row is None:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
-        key, status, due, owner, records, asks = row
+        key, status, due, owner, records, asks, flow = row
         if reopens:
             if status not in RETRIABLE_STATUSES:
                 raise not_retriable(execution, status)
@@ -111,7 +112,7 @@ class Ownership:
         if owner != self.owner:
             now_with = f"owner {owner} has it now" if owner else "no owner has it now"
             raise StoreConflict(f"execution {execution!r} is not run by owner {self.owner} any more: {now_with}")
-        return Claim(key, records, status, due, bool(asks))
+        return Claim(key, records, status, due, bool(asks), flow)
 
     def purge(self, connection: sqlite3.Connection) -> None:
         """Delete the rows of dead owners, so that their executions can be claimed."""

@@ -18,13 +18,14 @@ _ROW = """
         max(e.trimmed, coalesce((SELECT max(number) + 1 FROM records WHERE execution = e.key), 0)),
         coalesce((SELECT max(item) FROM records WHERE execution = e.key AND item IS NOT NULL), 0),
         (SELECT id FROM owners WHERE id = e.owner AND expires > :now),
-        e.labels, e.error, (SELECT count(*) FROM questions WHERE execution = e.id)
+        e.labels, e.error, (SELECT count(*) FROM questions WHERE execution = e.id),
+        (SELECT min(heard) FROM listeners WHERE execution = e.key)
     FROM executions e """
 
 
 def _row(values: tuple[Any, ...]) -> ExecutionRow:
     id, flow, definition, options, parent, forked, forked_records, created, status, due, *rest = values
-    updated, records, items, owner, labels, error, questions = rest
+    updated, records, items, owner, labels, error, questions, heard = rest
     return ExecutionRow(
         id=id,
         flow=flow,
@@ -42,6 +43,7 @@ def _row(values: tuple[Any, ...]) -> ExecutionRow:
         labels=json.loads(labels) if labels else {},
         error=error,
         questions=questions,
+        heard=heard,
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..._core.errors import StoreDamaged
-from . import schedules
+from . import schedules, shared
 
 #: The application id in the header of the file, which marks it as a store of this library: "TFLW".
 APPLICATION_ID = 0x54464C57
@@ -142,7 +142,7 @@ _STATISTICS: set[_Object] = {
 Steps = Sequence[Sequence[str]]
 
 #: `STEPS[n]` makes a file of version n + 1 out of one of version n. A step that was released is never changed.
-STEPS: Steps = (_STEP_1, (*_STEP_2, *schedules.TABLES))
+STEPS: Steps = (_STEP_1, (*_STEP_2, *schedules.TABLES, *shared.TABLES))
 
 
 def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:

@@ -15,14 +15,28 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
-from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, ScheduleRow, StatusName
-from . import changes, claims, inbox, listing, reading, schedules, upkeep, writing
+from ..processes import this_process
+from ..protocol import (
+    Append,
+    Changes,
+    ExecutionCopy,
+    ExecutionRow,
+    Question,
+    Request,
+    ScheduleRow,
+    SharedChange,
+    SharedLog,
+    StatusName,
+)
+from . import changes, claims, inbox, listing, reading, schedules, shared, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .feed import Feed
 from .ownership import Ownership
-from .processes import this_process
 from .thread import SingleThread
+
+#: How many pages of 4 KiB one step of `shrink` moves.
+CUT_PAGES = 250
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,8 +51,9 @@ class SQLiteStore(OpenedInScripts):
     known to have ended (on Linux). `busy_timeout` is how many seconds to wait for a transaction of another process.
     `clock` returns seconds since the epoch; all processes that use the file need the same time.
 
-    The first opening makes the file. Raises `ValueError` for an invalid argument. See `Store` for the methods
-    and the errors that they raise.
+    The first opening makes the file, with the permissions `mode`: by default only the user that makes it can read it.
+    SQLite gives its -wal and -shm files the same. The permissions of a file that is there already do not change.
+    Raises `ValueError` for an invalid argument. See `Store` for the methods and the errors that they raise.
     """
 
     def __init__(
@@ -49,6 +64,7 @@ class SQLiteStore(OpenedInScripts):
         lease: float = 30.0,
         busy_timeout: float = 5.0,
         clock: Callable[[], float] = machine_time,
+        mode: int = 0o600,
     ) -> None:
         if os.fspath(path) in ("", ":memory:"):
             raise ValueError("SQLiteStore needs the path of a file; to keep executions in memory use MemoryStore")
@@ -56,11 +72,14 @@ class SQLiteStore(OpenedInScripts):
             raise ValueError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
         if lease <= 0 or busy_timeout < 0:
             raise ValueError("lease has to be more than 0 seconds, busy_timeout 0 seconds or more")
+        if not 0o600 <= mode <= 0o777 or mode & 0o600 != 0o600:
+            raise ValueError(f"mode is the permissions of the file, which its user has to read and write; not {mode!r}")
         self.path = Path(path).absolute()
         self._synchronous: Synchronous = synchronous
         self._lease = lease
         self._busy_timeout = busy_timeout
         self._clock = clock
+        self._mode = mode
         self._lifecycle = Lifecycle(f"store {self.path}")
 
     def __repr__(self) -> str:
@@ -77,7 +96,9 @@ class SQLiteStore(OpenedInScripts):
         self._lifecycle.open()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
         ownership = Ownership(self._owner, self._lease, self._clock)
-        self._writer = Writer(self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
+        self._writer = Writer(
+            self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout, mode=self._mode
+        )
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
@@ -131,9 +152,9 @@ class SQLiteStore(OpenedInScripts):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
-        await self._write(writing.append, appends)
+        return await self._write(writing.append, appends)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
@@ -182,6 +203,20 @@ class SQLiteStore(OpenedInScripts):
             assert cursor is not None  # without a cursor, there is an answer
             if not await feed.wait(number, deadline):
                 return Changes(cursor=cursor)
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """See `Store.change_shared`."""
+        return await self._write(shared.change, flow, changes)
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """See `Store.shared`."""
+        return await self._read(shared.log, flow, after, limit)
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+        """See `Store.fold_shared`."""
+        return await self._write(shared.fold, flow, values)
 
     # -- schedules ---------------------------------------------------------------------------------------------------
 
@@ -311,3 +346,18 @@ class SQLiteStore(OpenedInScripts):
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
         return await self._write(upkeep.delete, list(executions))
+
+    async def shrink(self) -> int:
+        """See `Store.shrink`.
+
+        The file is cut in steps of some milliseconds, between which all processes can write. A file that was made by
+        version 0.1 is copied once instead, as SQLite's VACUUM does: meanwhile nobody can write.
+        """
+        loop = self._lifecycle.check()
+        before = await loop.run_in_executor(self._writing, self._writer.size)
+        await loop.run_in_executor(self._writing, self._writer.rewrite_once)
+        left, known = await self._write(upkeep.cut, CUT_PAGES), None
+        while left and left != known:  # a reader may keep the last pages in use
+            left, known = await self._write(upkeep.cut, CUT_PAGES), left
+        await loop.run_in_executor(self._writing, self._writer.checkpoint)
+        return max(0, before - await loop.run_in_executor(self._writing, self._writer.size))

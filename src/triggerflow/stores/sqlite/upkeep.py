@@ -94,3 +94,9 @@ def sweep(connection: sqlite3.Connection, ownership: Ownership) -> None:
     """Delete old notes and old requests. Also renews the lease, as every transaction can: see `Ownership.begin`."""
     drop_old_notes(connection)
     inbox.drop_old(connection, ownership.clock())
+
+
+def cut(connection: sqlite3.Connection, ownership: Ownership, pages: int) -> int:
+    """Move up to so many pages from the end of the file into its free pages. Returns how many free pages are left."""
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    return connection.execute("PRAGMA freelist_count").fetchone()[0]

@@ -8,7 +8,7 @@ from typing import Any
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
 from ..thinning import superseded
-from . import claims, inbox, listing, reading
+from . import claims, inbox, listing, reading, shared
 from .changes import note
 from .ownership import Claim, Ownership
 
@@ -25,6 +25,10 @@ class _Batch:
         self._noted: list[str] = []
         #: the appends that change more than records, status and due time, with the keys of their executions
         self._more: list[tuple[int, Append]] = []
+        #: the appends that concern shared data, with the keys and flows of their executions
+        self._shared: list[tuple[int, str, Append]] = []
+        #: the flows of the executions
+        self.flows: set[str] = set()
         #: the executions that have ended or were released
         self._left: set[str] = set()
 
@@ -36,7 +40,8 @@ class _Batch:
             held = self._ownership.require(self._connection, name, reopens=add.reopens)
         else:
             held = _create(self._connection, self._ownership, add, add.create)
-        key, count, status, due, asks = held
+        key, count, status, due, asks, flow = held
+        self.flows.add(flow)
         if add.first != count:
             raise StoreConflict(
                 f"execution {name!r} has {count} records: the next one is number {count}, not {add.first}"
@@ -53,9 +58,11 @@ class _Batch:
             self._more.append((key, add))
         elif not add.records and (changes or add.create is not None):
             self._noted.append(name)
+        if add.shared or add.heard is not None or add.listens is not None or (ends and add.create is None):
+            self._shared.append((key, flow, add))
         if ends or add.releases:
             self._left.add(name)
-        self._ownership.remember(name, Claim(key, count, add.status, add.due, asks or bool(add.questions)))
+        self._ownership.remember(name, Claim(key, count, add.status, add.due, asks or bool(add.questions), flow))
 
     def write(self) -> None:
         """Write what was added since the last call."""
@@ -72,7 +79,10 @@ class _Batch:
             self._write_more()
         if self._noted:
             note(connection, "executions", self._noted)
+        if self._shared:
+            shared.write(connection, self._shared)
         self._records, self._changed, self._noted, self._more, self._left = [], [], [], [], set()
+        self._shared = []
 
     def _write_more(self) -> None:
         connection = self._connection
@@ -99,12 +109,13 @@ class _Batch:
                     self._ownership.forget(add.execution)
 
 
-def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> None:
+def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> dict[str, int]:
     """See `Store.append`."""
     batch = _Batch(connection, ownership)
     for add in appends:
         batch.add(add)
     batch.write()
+    return shared.newest(connection, batch.flows)
 
 
 def _put_questions(connection: sqlite3.Connection, add: Append) -> None:
@@ -139,7 +150,7 @@ def _create(connection: sqlite3.Connection, ownership: Ownership, add: Append, r
         raise StoreConflict(f"execution {row.id!r} exists already")
     if row.labels:
         listing.put_words(connection, cursor.lastrowid, row.labels, None)
-    return Claim(cursor.lastrowid, 0, add.status, add.due, asks=False)
+    return Claim(cursor.lastrowid, 0, add.status, add.due, asks=False, flow=row.flow)
 
 
 def _store_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
@@ -203,10 +214,12 @@ def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Seq
         # The newest records may have been trimmed, so that the number of records has to come from the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
         _store_payloads(connection, key, copy.payloads)
+        if row.status not in FINAL_STATUSES:
+            shared.listen(connection, key, row.flow, copy.listens, None)
         if row.error:
             connection.execute("UPDATE executions SET error = ? WHERE key = ?", (row.error, key))
             listing.put_words(connection, key, {}, row.error)
-        ownership.remember(row.id, Claim(key, row.records, row.status, row.due, asks=False))
+        ownership.remember(row.id, Claim(key, row.records, row.status, row.due, asks=False, flow=row.flow))
     note(connection, "executions", [copy.row.id for copy in copies])
     ownership.renew_now(connection)
 

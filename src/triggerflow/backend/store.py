@@ -1,0 +1,523 @@
+"""`StoreBackend`: the backend over a store. It reads executions, and asks those who run them to change them."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
+from typing import Any, Literal, Protocol, cast
+
+import msgspec
+
+from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
+from .._core.events import ErrorInfo as CoreErrorInfo
+from .._core.state import UNSET, StatusName
+from ..durable.archive import export
+from ..durable.commit import session_of
+from ..durable.copying import renamed
+from ..durable.diff import Difference, difference
+from ..durable.following import StoreReader
+from ..durable.fork import fork_of
+from ..durable.listing import put_copies, questions_of
+from ..durable.metadata import attempt_id, lists_questions
+from ..durable.questions import QuestionData, read_question
+from ..durable.reader import ExecutionReader
+from ..durable.submission import submission
+from ..run.flow_runtime import FlowRuntime
+from ..run.options import Options, same_value
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Question, Store
+from . import frames as framing
+from .drawings import contract_of, drawing_of
+from .errors import BadRequest, UnknownFlow
+from .programs import Programs
+from .protocol import MAX_PAGE, MAX_WAIT
+from .shapes import (
+    AnyAction,
+    ChangesInfo,
+    Contract,
+    DifferenceInfo,
+    Done,
+    Drawing,
+    ExecutionInfo,
+    ExecutionPage,
+    FlowInfo,
+    Frame,
+    Item,
+    Pair,
+    Parted,
+    QuestionInfo,
+    QuestionPage,
+    ResultInfo,
+    Reuse,
+    StateInfo,
+)
+from .values import failed, shown, shown_record, state_info
+
+#: The longest id, and the largest number of labels and length of each, that `start` takes.
+MAX_ID, MAX_LABELS, MAX_LABEL = 512, 32, 256
+#: How many bytes of an exported file are given at a time.
+PIECE = 256 * 1024
+
+
+class Flow(Protocol):
+    """A flow. `TriggerFlow` is one."""
+
+    @property
+    def name(self) -> str:
+        """The name by which a store finds its executions."""
+        ...
+
+    def __flow_runtime__(self) -> FlowRuntime:
+        """The engine's side of it."""
+        ...
+
+
+class StoreBackend:
+    """A `Backend` over an open store. It runs nothing: run a `Worker` on the store, in this or another process.
+
+    `flows` are those whose executions it can start; flows that these run as sub-flows are known with them. Every
+    execution in the store can be read, also without its code: then its definition comes out of the store, and values of
+    classes that are not registered here are shown with the name of their type. The store must stay open.
+
+    Raises `UsageError` for a flow without a name of its own, and for two flows of one name.
+    """
+
+    def __init__(self, store: Store, *flows: Flow) -> None:
+        self._store = store
+        self._session = session_of(store)
+        self._flows: dict[str, FlowRuntime] = {}
+        self._names = [flow.name for flow in flows]
+        for flow in flows:
+            self._add(flow.__flow_runtime__())
+        self._programs = Programs(store, self._flows)
+        #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
+        self._unlisted: list[str] | None = None
+
+    def _add(self, flow: FlowRuntime) -> None:
+        flow.require_name()
+        known = self._flows.get(flow.name)
+        if known is flow:
+            return
+        if known is not None:
+            raise UsageError(f"a backend was given two flows of the name {flow.name!r}; each needs one of its own")
+        self._flows[flow.name] = flow
+        for inner in flow.program().sub_flows.values():
+            if inner.__flow_runtime__().is_named:
+                self._add(inner.__flow_runtime__())
+
+    # -- flows -------------------------------------------------------------------------------------------------------
+
+    async def flows(self) -> list[FlowInfo]:
+        """See `Backend.flows`."""
+        counts = await self._store.counts()
+        found: list[FlowInfo] = []
+        for name in sorted({*self._names, *counts}):
+            code = self._flows.get(name)
+            definition = "" if code is None else code.program().plan.definition.fingerprint
+            if code is None:
+                newest = await self._store.executions(flow=name, limit=1)
+                definition = newest[0].definition if newest else ""
+            found.append(
+                FlowInfo(name=name, has_code=code is not None, definition=definition, counts=counts.get(name, {}))
+            )
+        return found
+
+    async def contract(self, flow: str) -> Contract:
+        """See `Backend.contract`."""
+        return contract_of(await self._definition(flow, None), self._flows.get(flow))
+
+    async def drawing(
+        self, flow: str, *, definition: str | None = None, mode: Literal["simplified", "detailed"] = "simplified"
+    ) -> Drawing:
+        """See `Backend.drawing`."""
+        if mode not in ("simplified", "detailed"):
+            raise BadRequest(f"a drawing has the modes 'simplified' and 'detailed', not {mode!r}")
+        return drawing_of(await self._definition(flow, definition), mode)
+
+    async def _definition(self, flow: str, fingerprint: str | None) -> Any:
+        code = self._flows.get(flow)
+        if code is not None:
+            definition = code.program().plan.definition
+            if fingerprint in (None, definition.fingerprint):
+                return definition
+        if fingerprint is None:
+            newest = await self._store.executions(flow=flow, limit=1)
+            if not newest:
+                raise UnknownFlow(f"there is no flow {flow!r} here, and no execution of it in {self._store!r}")
+            fingerprint = newest[0].definition
+        elif await self._store.definition(fingerprint) is None:
+            raise UnknownFlow(f"{self._store!r} has no definition {fingerprint!r} of flow {flow!r}")
+        definition = (await self._programs.plan(fingerprint)).definition
+        return msgspec.structs.replace(definition, name=flow)
+
+    # -- lists -------------------------------------------------------------------------------------------------------
+
+    async def executions(
+        self,
+        *,
+        flow: str | None = None,
+        status: StatusName | Collection[StatusName] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        parent: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        text: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> ExecutionPage:
+        """See `Backend.executions`."""
+        rows = await self._store.executions(
+            flow=flow,
+            status=(status,) if isinstance(status, str) else status,
+            since=since,
+            until=until,
+            parent=parent,
+            labels=labels,
+            text=text,
+            after=after,
+            limit=_page(limit),
+        )
+        following = rows[-1].id if len(rows) == limit else None
+        return ExecutionPage(executions=[_info(row) for row in rows], next=following)
+
+    async def counts(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> dict[str, dict[StatusName, int]]:
+        """See `Backend.counts`."""
+        return await self._store.counts(since=since, until=until)
+
+    async def questions(
+        self, *, flow: str | None = None, execution: str | None = None, after: str | None = None, limit: int = 100
+    ) -> QuestionPage:
+        """See `Backend.questions`. The questions of executions that an earlier version has stored come last."""
+        _page(limit)
+        found = await self._store.questions(
+            flow=flow, execution=execution, after=None if after is None else _question_at(after), limit=limit
+        )
+        asked = [_question(it.root, it.flow, it.execution, it.id, it.since, read_question(it.data)) for it in found]
+        if len(found) == limit:
+            last = found[-1]
+            return QuestionPage(questions=asked, next=_cursor(last.since, last.execution, last.id))
+        return QuestionPage(questions=[*asked, *await self._former_questions(flow, execution)])
+
+    async def _former_questions(self, flow: str | None, execution: str | None) -> list[QuestionInfo]:
+        """Open questions of executions of earlier versions that nobody has opened since: read from their states."""
+        if self._unlisted is None:
+            self._unlisted = []
+            after: str | None = None
+            open_ones: tuple[StatusName, ...] = ("running", "waiting")
+            while rows := await self._store.executions(status=open_ones, after=after, limit=MAX_PAGE):
+                after = rows[-1].id
+                self._unlisted += [row.id for row in rows if not lists_questions(row)]
+        found: list[QuestionInfo] = []
+        for id in list(self._unlisted):
+            row = await self._store.find(id)
+            if row is None or row.status in FINAL_STATUSES or lists_questions(row):
+                self._unlisted.remove(id)
+            elif flow in (None, row.flow) and (execution is None or f"{execution}/".startswith(f"{id}/")):
+                with suppress(TriggerFlowError):  # one that cannot be read must not hide the others
+                    for asks, asked in await questions_of(self._programs.reader(row.flow), row):
+                        wanted = execution is None or f"{asks.id}/".startswith(f"{execution}/")
+                        if wanted and not lists_questions(asks):
+                            found += [
+                                _question(id, row.flow, asks.id, own, asks.updated, it) for own, it in asked.items()
+                            ]
+        return found
+
+    async def changes(self, after: str | None = None, *, wait: float = MAX_WAIT) -> ChangesInfo:
+        """See `Backend.changes`."""
+        found = await self._store.wait_changes(after, timeout=_wait(wait))
+        return ChangesInfo(cursor=found.cursor, executions=list(found.executions), resync=found.resync)
+
+    # -- one execution -----------------------------------------------------------------------------------------------
+
+    async def get(self, id: str) -> ExecutionInfo:
+        """See `Backend.get`."""
+        return _info(await self._row(id))
+
+    async def frames(self, id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Frame]:
+        """See `Backend.frames`."""
+        row = await self._row(id)
+        if not 0 <= after <= row.records:
+            raise BadRequest(f"execution {id!r} has {row.records} frames; there is none after number {after}")
+        async for frame in framing.frames(self._programs.reader(row.flow), row, after, follow):
+            yield frame
+
+    async def stream(
+        self, id: str, *, after: int = 0, follow: bool = False, compact: bool = False
+    ) -> AsyncIterator[Item]:
+        """See `Backend.stream`."""
+        row = await self._row(id)
+        if after < 0:
+            raise BadRequest(f"items are numbered from 1; there is none after number {after}")
+        reader = self._programs.reader(row.flow)
+        items = StoreReader(reader, id, after=after, follow=follow, compact=compact, raises=False)
+        async for item in items:
+            yield Item(number=items.position, item=shown(item, reader.program.types), path=items.path)
+
+    async def state_at(self, id: str, moment: int | None = None) -> StateInfo:
+        """See `Backend.state_at`."""
+        row = await self._row(id)
+        moment = row.records if moment is None else moment
+        if not 0 <= moment <= row.records:
+            raise BadRequest(f"execution {id!r} has {row.records} frames; moment {moment} has not come")
+        reader = self._programs.reader(row.flow)
+        place, value = await reader.place(row, moment)
+        return state_info(id, row.flow, place.machine, value, reader.program.types)
+
+    async def result(self, id: str, *, wait: float = 0.0) -> ResultInfo:
+        """See `Backend.result`."""
+        row = await self._row(id)
+        if _wait(wait) and row.status not in FINAL_STATUSES:
+            row = await self._ended(id, wait)
+        if row.status not in FINAL_STATUSES:
+            return ResultInfo(status=row.status, ended=False)
+        reader = self._programs.reader(row.flow)
+        state = (await reader.restore(row, row.records)).machine.state
+        has_result = state.result is not UNSET and row.status == "completed"
+        return ResultInfo(
+            status=row.status,
+            ended=True,
+            has_result=has_result,
+            result=shown(state.result, reader.program.types) if has_result else None,
+            error=failed(state.error) if row.status == "failed" else None,
+            reason=state.reason,
+        )
+
+    async def _ended(self, id: str, wait: float) -> ExecutionRow:
+        """The row of an execution when it has ended, or after so many seconds."""
+        with self._session.hub.watch(executions=[id]) as watch:
+            row = await self._row(id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    while row.status not in FINAL_STATUSES:
+                        await watch.changed()
+                        row = await self._row(id)
+        return row
+
+    async def diff(self, one: str, other: str) -> DifferenceInfo:
+        """See `Backend.diff`."""
+        rows = await self._row(one), await self._row(other)
+        if rows[0].flow != rows[1].flow:
+            raise BadRequest(
+                f"{one!r} is of flow {rows[0].flow!r}, {other!r} of {rows[1].flow!r}: they cannot be compared"
+            )
+        reader = self._programs.reader(rows[0].flow)
+        return _difference(await difference(reader, *rows), reader)
+
+    async def export(self, id: str) -> AsyncIterator[bytes]:
+        """See `Backend.export`."""
+        row = await self._row(id)
+        with tempfile.TemporaryFile() as file:
+            await export(self._programs.reader(row.flow), row, cast("Any", file))
+            file.seek(0)
+            while piece := file.read(PIECE):
+                yield piece
+
+    async def _row(self, id: str) -> ExecutionRow:
+        row = await self._store.find(id)
+        if row is None:
+            raise UnknownExecution(f"there is no execution {id!r} in {self._store!r}")
+        return row
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        flow: str,
+        value: Any = None,
+        *,
+        id: str | None = None,
+        reuse: Reuse = "reject",
+        labels: Mapping[str, str] | None = None,
+        delay: float | None = None,
+    ) -> ExecutionInfo:
+        """See `Backend.start`."""
+        code = self._code(flow)
+        _check_names(id, labels or {})
+        name = code.environment.new_id() if id is None else id
+        while True:
+            if id is not None and (name := await self._free_id(id, flow, reuse)) is None:
+                return _info(await self._newest(id))
+            self._session.add_definition(code.program())
+            await self._session.write_definitions()
+            options = Options(skip_exceptions=code.skip_exceptions, execution_timeout=code.execution_timeout)
+            now = code.environment.now()
+            append = submission(code.program(), options, name, value, now, labels=labels, delay=delay)
+            try:
+                await self._store.append([append])
+            except StoreConflict:  # somebody else has just used the id
+                if id is None or reuse == "reject" or await self._store.find(name) is None:
+                    raise
+                continue
+            return await self.get(name)
+
+    async def _free_id(self, id: str, flow: str, reuse: Reuse) -> str | None:
+        """The id for a new execution; None if the existing one is to be returned. Raises `StoreConflict`."""
+        if reuse not in ("reject", "existing", "new_after_end"):
+            raise BadRequest(f"reuse is 'reject', 'existing' or 'new_after_end', not {reuse!r}")
+        if await self._store.find(id) is None:
+            return id
+        if reuse == "reject":
+            raise StoreConflict(f"there is an execution {id!r} already; pass another id, or say with reuse= what to do")
+        newest = await self._newest(id)
+        if newest.flow != flow:
+            raise StoreConflict(f"execution {newest.id!r} is of flow {newest.flow!r}, not of {flow!r}; pass another id")
+        if reuse == "existing" or newest.status not in FINAL_STATUSES:
+            return None
+        number = 1 if newest.id == id else int(newest.id.removeprefix(f"{id}."))
+        return attempt_id(id, number + 1)
+
+    async def _newest(self, id: str) -> ExecutionRow:
+        """The newest of the executions that were started under an id: `id`, `id.2`, `id.3` ..."""
+        row, number = await self._row(id), 2
+        while (later := await self._store.find(attempt_id(id, number))) is not None:
+            row, number = later, number + 1
+        return row
+
+    async def act(self, id: str, action: AnyAction, *, request: str | None = None) -> Done:
+        """See `Backend.act`."""
+        raise NotImplementedError
+
+    async def fork(
+        self,
+        id: str,
+        *,
+        at: int,
+        new_id: str | None = None,
+        state: Mapping[str, Any] | None = None,
+        value: Any = UNSET,
+    ) -> ExecutionInfo:
+        """See `Backend.fork`."""
+        row = await self._row(id)
+        code = self._code(row.flow)
+        _check_names(new_id, {})
+        reader = ExecutionReader(code.program(), self._store, code.environment.now)
+        copies = await fork_of(reader, row, at, state or {}, value)
+        name = code.environment.new_id() if new_id is None else new_id
+        try:
+            await put_copies(reader, renamed(copies, name))
+        finally:
+            await self._store.release([name])
+        return await self.get(name)
+
+    def _code(self, flow: str) -> FlowRuntime:
+        code = self._flows.get(flow)
+        if code is None:
+            raise UnknownFlow(f"the code of flow {flow!r} is not here; known are {sorted(self._flows)}")
+        return code
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+def _info(row: ExecutionRow) -> ExecutionInfo:
+    return ExecutionInfo(
+        id=row.id,
+        flow=row.flow,
+        status=row.status,
+        created=row.created,
+        updated=row.updated,
+        due=row.due,
+        frames=row.records,
+        items=row.items,
+        owned=row.owner is not None,
+        labels=row.labels,
+        error=row.error,
+        questions=row.questions,
+        parent=row.parent,
+        forked_from=row.forked_from,
+        definition=row.definition,
+    )
+
+
+def _question(root: str, flow: str, asked_by: str, own_id: str, since: float, asked: QuestionData) -> QuestionInfo:
+    return QuestionInfo(
+        execution=root,
+        flow=flow,
+        id=asked.answer,
+        asked_by=asked_by,
+        own_id=own_id,
+        chunk=asked.chunk,
+        type=asked.type,
+        payload=asked.payload,
+        cut=asked.cut,
+        schema=asked.schema,
+        since=since if asked.since is None else asked.since,
+        expires=asked.expires,
+    )
+
+
+def _difference(found: Difference, reader: ExecutionReader) -> DifferenceInfo:
+    types = reader.program.types
+
+    def pair(one: Any, other: Any) -> Pair:
+        missing = "one" if one is UNSET else "other" if other is UNSET else ""
+        return Pair(
+            one=None if one is UNSET else shown(one, types),
+            other=None if other is UNSET else shown(other, types),
+            missing=missing,
+        )
+
+    def outcome(value: Any) -> Any:
+        return failed(value) if isinstance(value, CoreErrorInfo) else shown(value, types)
+
+    parting = found.parting
+    parted: Parted | None = None
+    if parting is not None:
+        records = [None if it is None else shown_record(it, types) for it in parting.records]
+        parted = Parted(
+            number=parting.number + 1,
+            kinds=cast("Any", tuple(None if it is None else it[0] for it in records)),
+            records=cast("Any", tuple(None if it is None else it[1] for it in records)),
+        )
+    return DifferenceInfo(
+        ids=found.ids,
+        same=not found,
+        frames=found.records,
+        parted=parted,
+        status=cast("Any", found.status),
+        result=None if same_value(*found.result) else pair(*found.result),
+        chunks={
+            name: ([outcome(it) for it in one], [outcome(it) for it in other])
+            for name, (one, other) in found.chunks.items()
+        },
+        state={str(key): pair(*values) for key, values in found.state.items()},
+        stream=None if found.stream is None else (found.stream[0], pair(found.stream[1], found.stream[2])),
+        items=found.items,
+    )
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def _page(limit: int) -> int:
+    if not 1 <= limit <= MAX_PAGE:
+        raise BadRequest(f"a page has 1 to {MAX_PAGE} entries, not {limit}")
+    return limit
+
+
+def _wait(wait: float) -> float:
+    if not 0 <= wait <= MAX_WAIT:
+        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait}")
+    return wait
+
+
+def _check_names(id: str | None, labels: Mapping[str, str]) -> None:
+    if id is not None and not 0 < len(id) <= MAX_ID:
+        raise BadRequest(f"an id has 1 to {MAX_ID} characters, not {len(id)}")
+    if len(labels) > MAX_LABELS or any(len(text) > MAX_LABEL for pair in labels.items() for text in pair):
+        raise BadRequest(
+            f"an execution has up to {MAX_LABELS} labels, with keys and values of up to {MAX_LABEL} characters"
+        )
+
+
+def _cursor(since: float, execution: str, id: str) -> str:
+    return msgspec.json.encode((since, execution, id)).decode()
+
+
+def _question_at(cursor: str) -> Question:
+    try:
+        since, execution, id = msgspec.json.decode(cursor, type=tuple[float, str, str])
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise BadRequest(f"{cursor[:100]!r} is no cursor of a page of questions") from error
+    return Question(execution=execution, root="", flow="", id=id, since=since, data=b"")

@@ -1,0 +1,273 @@
+"""Durable executions of a flow share `flow_state` in their store: all processes see one order of changes, and each
+change is made once and wakes each listener once, whatever ends in between."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.durable.conftest import Open
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
+from triggerflow.errors import PayloadError
+
+Data = TriggerFlowRuntimeData[Any]
+
+
+def adder(name: str = "log") -> TriggerFlow:
+    """Appends its value to the shared list; its result is the list as it sees it then."""
+    flow = TriggerFlow(name)
+
+    @flow.chunk("add")
+    async def add(data: Data) -> Any:
+        await data.flow_state.async_append("log", data.value)
+        return list(data.flow_state.get("log"))
+
+    flow.to(add).end()
+    return flow
+
+
+async def run(flow: TriggerFlow, store: Any, value: Any) -> Any:
+    """The result of a new execution."""
+    return await flow.create_execution(store=store).async_start(value)
+
+
+def listener(name: str = "alarm") -> TriggerFlow:
+    """Sets `key` to its value if it gets one, then collects every change of the key until it hears "stop"."""
+    flow = TriggerFlow(name)
+
+    @flow.chunk("begin")
+    async def begin(data: Data) -> None:
+        if data.value is not None:
+            await data.flow_state.async_set("key", data.value)
+
+    @flow.chunk("heard")
+    async def heard(data: Data) -> None:
+        await data.state.async_append("heard", data.value)
+        if data.value == "stop":
+            data.execution.emit("over")
+
+    @flow.chunk("over")
+    async def over(data: Data) -> Any:
+        return list(data.state.get("heard", []))
+
+    flow.to(begin)
+    flow.when({"flow_data": "key"}).to(heard)
+    flow.when(flow.signal("over", external=True)).to(over).end()
+    return flow
+
+
+async def test_another_process_sees_what_a_chunk_has_changed(open_store: Open) -> None:
+    """guide/state: all executions of the flow in the store share it, whatever process runs them."""
+    one, other = adder(), adder()
+    async with open_store() as here, open_store() as there:
+        assert await run(one, here, 1) == [1]
+        assert await run(other, there, 2) == [1, 2]
+        assert await run(one, here, 3) == [1, 2, 3]
+
+
+async def test_concurrent_appends_lose_nothing(open_store: Open) -> None:
+    """guide/state: `append` loses nothing, whoever appends at the same time."""
+    flows = [adder(), adder()]
+    async with open_store() as here, open_store() as there:
+        await asyncio.gather(
+            *(
+                run(flow, store, (name, i))
+                for name, flow, store in zip("ab", flows, (here, there), strict=True)
+                for i in range(20)
+            )
+        )
+        found = await flows[0].async_get_flow_data("log", store=there)
+    assert len(found) == 40
+    for name in "ab":
+        assert [i for by, i in found if by == name] == list(range(20))
+
+
+async def test_a_running_listener_in_another_process_is_woken_once_by_each_change(open_store: Open) -> None:
+    """guide/state: `when({"flow_data": key})` runs once for each change, with the value after it."""
+    one, other = listener(), listener()
+    async with open_store() as here, open_store() as there:
+        execution = one.create_execution(store=here, id="listens")
+        await execution.async_begin(None)
+        await other.create_execution(store=there).async_begin("a")
+        await asyncio.sleep(1)
+        for _ in range(2):
+            await other.async_set_flow_data("key", "b", store=there)
+        await other.async_set_flow_data("quiet", 1, store=there)
+        await other.async_set_flow_data("key", "not told", emit=False, store=there)
+        await other.async_set_flow_data("key", "stop", store=there)
+        assert await execution.async_get_result(timeout=10) == ["a", "b", "b", "stop"]
+
+
+async def test_a_parked_listener_is_work_for_any_worker(open_store: Open) -> None:
+    """durable: a parked execution is opened where a worker is free, and gets every change once."""
+    one, other = listener(), listener()
+    async with open_store() as here:
+        async with Worker(here, one, poll=0.1):
+            execution = one.create_execution(store=here, id="listens")
+            await execution.async_begin(None)
+            await asyncio.sleep(1)
+            assert (await here.find(execution.id)).owner is None  # it is parked
+        async with open_store() as there:
+            for value in (1, 2):
+                await other.async_set_flow_data("key", value, store=there)
+            async with Worker(there, other, poll=0.1):
+                await asyncio.sleep(1)
+                await other.async_set_flow_data("key", 3, store=there)
+                await asyncio.sleep(1)
+                await other.async_set_flow_data("key", "stop", store=there)
+                await asyncio.sleep(1)
+            assert (await other.history(there).state_at("listens")).result == [1, 2, 3, "stop"]
+
+
+async def test_a_listener_does_not_take_what_was_before_it(open_store: Open) -> None:
+    one, other = listener(), listener()
+    async with open_store() as here, open_store() as there:
+        await other.async_set_flow_data("key", "before", store=there)
+        execution = one.create_execution(store=here)
+        await execution.async_begin(None)
+        await other.async_set_flow_data("key", "stop", store=there)
+        assert await execution.async_get_result(timeout=10) == ["stop"]
+
+
+async def test_listeners_hear_appends_as_whole_lists(open_store: Open) -> None:
+    one, other = listener(), listener()
+    async with open_store() as here, open_store() as there:
+        execution = one.create_execution(store=here)
+        await execution.async_begin(None)
+        for value in (1, 2):
+            await other.async_append_flow_data("key", value, store=there)
+        await other.async_del_flow_data("key", store=there)
+        await other.async_append_flow_data("key", 3, store=there)
+        await other.async_set_flow_data("key", "stop", store=there)
+        assert await execution.async_get_result(timeout=10) == [[1], [1, 2], None, [3], "stop"]
+
+
+async def test_many_changes_are_folded(open_store: Open) -> None:
+    """durable: the store folds old changes; a process that comes later reads the same."""
+    one, other = adder(), adder()
+    async with open_store() as here:
+        for i in range(250):
+            await run(one, here, i)
+        log = await here.shared("log")
+        assert len(log.changes) <= 110
+        async with open_store() as there:
+            assert await run(other, there, 250) == list(range(251))
+
+
+async def test_a_listener_far_behind_gets_every_change(open_store: Open) -> None:
+    one, other = listener(), listener()
+    async with open_store() as here:
+        execution = one.create_execution(store=here, id="listens")
+        await execution.async_begin(None)
+        await execution.async_suspend()
+    async with open_store() as there:
+        for i in range(250):
+            await other.async_set_flow_data("key", i, store=there)
+        await other.async_set_flow_data("key", "stop", store=there)
+        assert len((await there.shared("alarm")).changes) == 251
+        again = await other.async_resume("listens", store=there)
+        assert await again.async_get_result(timeout=10) == [*range(250), "stop"]
+        await other.create_execution(store=there).async_begin(0)  # this one listens, too, but has not missed anything
+        for i in range(250):
+            await other.async_set_flow_data("quiet", i, store=there)
+            if i % 10 == 0:
+                await asyncio.sleep(0.1)
+        assert len((await there.shared("alarm")).changes) <= 120
+
+
+async def test_a_sub_flow_keeps_its_copy_when_it_is_parked_and_when_its_process_ends(open_store: Open) -> None:
+    """guide/sub-flows: a sub-flow has a copy of its own; parking it or going on elsewhere changes nothing."""
+
+    def nested() -> TriggerFlow:
+        sub, flow = TriggerFlow("sub"), TriggerFlow("outer")
+
+        @sub.chunk("first")
+        async def first(data: Data) -> None:
+            data.flow_state.set("own", 5)
+            data.flow_state.append("given", "more")
+            data.flow_state.append("given", "still more")
+            data.flow_state.delete("gone")
+            data.pause_for(payload="?", interrupt_id="q")
+
+        @sub.chunk("second")
+        async def second(data: Data) -> Any:
+            return {key: data.flow_state.get(key, "none") for key in ("own", "given", "gone", "base")}
+
+        sub.to(first).to(second).end()
+        flow.to_sub_flow(sub, capture={"flow_data": {"given": "value", "gone": "value"}}).end()
+        sub.set_flow_data("base", "of the process")
+        return flow
+
+    expected = {"own": 5, "given": ["list", "more", "still more"], "gone": "none", "base": "of the process"}
+    one, other = nested(), nested()
+    async with open_store() as here, Worker(here, one, poll=0.1):
+        execution = one.create_execution(store=here, id="1")
+        await execution.async_begin(["list"])
+        await asyncio.sleep(1)
+        assert (await here.find(execution.id)).owner is None  # it is parked
+    async with open_store() as there:
+        again = await other.async_resume("1", store=there)
+        [question] = again.get_pending_interrupts()
+        await again.async_continue_with(question, "go on")
+        assert await again.async_get_result(timeout=10) == expected
+        assert await other.async_get_flow_data("own", store=there) is None
+
+
+async def test_own_changes_are_seen_at_once_and_those_of_others_when_they_are_committed(open_store: Open) -> None:
+    """guide/state: an execution reads its own changes at once, and those of others when they are committed."""
+    flow = TriggerFlow("f")
+    seen: list[Any] = []
+
+    @flow.chunk("change")
+    async def change(data: Data) -> None:
+        data.flow_state.append("k", data.value)
+        seen.append(list(data.flow_state.get("k")))
+        data.flow_state.append("k", -data.value)
+        seen.append(list(data.flow_state.get("k")))
+
+    flow.to(change).end()
+    async with open_store() as store:
+        await asyncio.gather(*(run(flow, store, i) for i in (1, 2)))
+        assert await flow.async_get_flow_data("k", store=store) == [1, -1, 2, -2]
+    assert seen == [[1], [1, -1], [2], [2, -2]]
+
+
+async def test_async_get_reads_what_was_committed_before_the_call(open_store: Open) -> None:
+    one, other = TriggerFlow("f"), TriggerFlow("f")
+    go = asyncio.Event()
+
+    @one.chunk("wait")
+    async def wait(data: Data) -> Any:
+        await go.wait()
+        return await data.flow_state.async_get("k")
+
+    one.to(wait).end()
+    async with open_store() as here, open_store() as there:
+        execution = one.create_execution(store=here)
+        await execution.async_begin(None)
+        await other.async_set_flow_data("k", 1, store=there)
+        go.set()
+        assert await execution.async_get_result() == 1
+
+
+async def test_what_cannot_be_recorded_changes_nothing(open_store: Open) -> None:
+    flow = TriggerFlow("f")
+
+    @flow.chunk("bad")
+    async def bad(data: Data) -> Any:
+        data.flow_state.set("k", 1)
+        with pytest.raises(PayloadError, match=r"flow_data\['k'\]"):
+            data.flow_state.set("k", object())
+        with pytest.raises(TypeError, match="only a list"):
+            data.flow_state.append("k", 2)
+        return data.flow_state.get("k")
+
+    flow.to(bad).end()
+    async with open_store() as store:
+        assert await run(flow, store, None) == 1
+        with pytest.raises(PayloadError, match=r"flow_data\['k'\]"):
+            await flow.async_set_flow_data("k", object(), store=store)
+        with pytest.raises(TypeError, match="only a list"):
+            await flow.async_append_flow_data("k", 1, store=store)
+        assert await flow.async_get_flow_data("k", store=store) == 1
