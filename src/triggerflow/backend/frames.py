@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
 from .._core import commands, events
-from .._core.errors import StoreDamaged
+from .._core.errors import RecordsTrimmed
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..durable.commit import session_of
@@ -187,7 +187,7 @@ async def frames(reader: ExecutionReader, row: ExecutionRow, after: int, follow:
                 async for step in reader.steps_after(row, place):
                     place = step.place
                     yield known.frame(step, reader)
-            except StoreDamaged:
+            except RecordsTrimmed:
                 row = await reader.row(row.id)
                 if await reader.earliest(row) <= place.machine.state.records:
                     raise

@@ -120,7 +120,7 @@ _encode = msgspec.json.Encoder().encode
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-async def export(reader: ExecutionReader, row: ExecutionRow, target: Target, limit: int) -> int:
+async def export(reader: ExecutionReader, row: ExecutionRow, target: Target, limit: int = LIMIT) -> int:
     """Write an execution; returns the number of records. See `History.export`."""
     if row.parent is not None:
         raise UsageError(f"execution {row.id!r} is a sub-flow; export {row.parent!r}, its parent, instead")

@@ -111,8 +111,8 @@ def weight(value: Any) -> int:
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
     """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
-    if not isinstance(value, list | dict) or not _is_folded(value):
-        return value
+    if not _is_folded(value):
+        return cast("Any", value)
     try:
         return _unfold(value, payloads, budget)
     except (LookupError, TypeError, RecursionError) as error:
@@ -170,7 +170,7 @@ def _add_inner(
     """Add the items of a list or dict to what `_unfold` has to do, except those that are in `target` as they are."""
     for at, item in inner:
         if isinstance(item, list | dict):
-            todo.append((item, target, at))
+            todo.append((cast("Any", item), target, at))
         else:
             _spend(budget, weight(item))
 

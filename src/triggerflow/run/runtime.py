@@ -265,7 +265,11 @@ class ExecutionRuntime:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
             elif self.machine.state.started:
+                loop = asyncio.get_running_loop()
+                due = None if timeout is None else loop.time() + timeout
                 await ended
+                if not self.has_ended and (due is None or due > loop.time()):  # woken with callers that wait for less
+                    await self.until(lambda: self.has_ended, None if due is None else due - loop.time())
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
