@@ -472,7 +472,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             self._runtime, store, options, value,
             id=id, reuse=check_reuse(reuse, where), labels=check_labels(labels, where), delay=delay,
         )  # fmt: skip
-        return await self.async_resume(made, store=store)
+        return await self.async_attach(made, store=store)
 
     def submit(self, value: InputT | None = None, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_submit`."""
@@ -489,8 +489,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """Open a durable execution from its store and continue it.
 
         Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
+        If another process runs the execution, it goes on there, and the handle works all the same: it shows what
+        happens there, and asks that process to do what its methods say. When that process has died, this one continues
+        the execution, as soon as the handle is used.
         `operator_map` maps the ids of renamed operators, old to new; see `inspect_load`. Raises `UnknownExecution`;
-        `ExecutionLeased` while another process runs the execution; `SnapshotError` if the execution does not fit this
+        `SnapshotError` if the execution does not fit this
         definition; `StoreError` if the store cannot be read or written; `UsageError` without a store.
         """
         runtime = self._runtime.stored(
@@ -506,6 +509,23 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
+
+    async def async_attach(self, id: str, *, store: Store | None = None) -> Execution[OutputT]:
+        """A handle of a durable execution that this process does not run, whether another one runs it or none.
+
+        It works like that of `async_resume`: it shows what happens to the execution, and what its methods say is asked
+        of the process that runs it. While no process runs it, they wait until one does, such as a worker. If the
+        execution runs in this process already, this is another handle of it. Raises `UnknownExecution`; `StoreError`;
+        `UsageError` without a store.
+        """
+        runtime = self._runtime.stored(
+            self._store(store, "flow.async_attach"), Options(), id, must_exist=True, may_run=False
+        )
+        return await self._runtime.make_handle(runtime).async_open()
+
+    def attach(self, id: str, *, store: Store | None = None) -> Execution[OutputT]:
+        """The sync twin of `async_attach`."""
+        return run_sync(lambda: self.async_attach(id, store=store), "flow.async_attach")
 
     async def async_retry(
         self,

@@ -107,6 +107,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.Recovered: lambda at, run: [events.Recovered(at)],
     events.Retried: lambda at, run: [events.Retried(at, 1)],
     events.Suspended: lambda at, run: [events.Suspended(at)],
+    events.Isolated: lambda at, run: [events.Isolated(at, run)],
     events.CancelRequested: lambda at, run: [events.CancelRequested(at, "enough")],
     events.CleanupTimedOut: lambda at, run: [events.CleanupTimedOut(at)],
     events.CloseRequested: lambda at, run: [events.CloseRequested(at), events.CloseRequested(at, ends_unstarted=True)],

@@ -11,16 +11,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests import soak
-from triggerflow._core.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from triggerflow._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, StoreError, StoreUnavailable
 from triggerflow.stores import Append, NewRecord, SQLiteStore
+from triggerflow.stores.lifecycle import Pulse
 from triggerflow.stores.sqlite import schema
 from triggerflow.testing.stores import ManualClock, more, new, refused
 
@@ -405,14 +406,34 @@ async def test_a_clock_that_jumps_lets_no_two_owners_append(tmp_path: Path, seco
 
 
 @pytest.mark.real_time
-async def test_a_busy_event_loop_does_not_kill_the_owner(tmp_path: Path) -> None:
-    """The writer's thread renews; sleeping here blocks the loop on purpose."""
+async def test_an_owner_whose_event_loop_is_stuck_loses_its_executions(tmp_path: Path) -> None:
+    """The thread that writes is alive, but it renews the lease only while the loop answers."""
     path = tmp_path / "runs.db"
-    async with SQLiteStore(path, lease=0.3) as store, SQLiteStore(path, lease=0.3) as other:
+
+    async def claim() -> None:
+        async with SQLiteStore(path, lease=0.3) as other:
+            while True:
+                with suppress(ExecutionLeased):
+                    await other.claim("x")
+                    return
+                await asyncio.sleep(0.02)
+
+    async with SQLiteStore(path, lease=0.3) as store:
         await store.append([new("x", b"a")])
-        time.sleep(1)  # noqa: ASYNC251
-        with refused(StoreConflict, "is run by owner"):
-            await other.claim("x")
+        thread = Thread(target=asyncio.run, args=(claim(),))
+        thread.start()
+        thread.join(30)  # this blocks the loop of the first owner
+        assert not thread.is_alive()
+        with refused(StoreConflict, "'x'"):
+            await store.append([more("x", 1, b"late")])
+
+
+async def test_a_pulse_beats_when_the_loop_has_answered_the_last_beat() -> None:
+    pulse = Pulse(asyncio.get_running_loop())
+    assert pulse.beat()
+    assert not pulse.beat()
+    await asyncio.sleep(0)
+    assert pulse.beat()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

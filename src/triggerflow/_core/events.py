@@ -488,6 +488,15 @@ class Suspended(Event, tag="suspended"):
     at: float
 
 
+class Isolated(Event, tag="isolated"):
+    """A run begins its attempt whose earlier attempts ended with their process, so that it may be what ends it.
+
+    No other such run begins in this process at the same time. If the process ends now, the run is the suspect."""
+
+    at: float
+    run: int
+
+
 class Retried(Event, tag="retried"):
     """A failed or cancelled execution runs again, from its state before record number `failed` (decision 0022).
 
@@ -563,6 +572,7 @@ Record = (
     | PermitsGranted
     | Recovered
     | Suspended
+    | Isolated
     | Retried
     | CancelRequested
     | CleanupTimedOut

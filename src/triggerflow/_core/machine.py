@@ -155,6 +155,14 @@ class Machine(Runs):
         recover(self, self._resume, lost=event.lost is True)
         close_if_idle(self)
 
+    def _isolated(self, event: events.Isolated) -> None:
+        run = self._require_open().run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
+        if run.interruptions is not None:
+            run.interruptions.alone = True
+
     def _suspended(self, event: events.Suspended) -> None:
         stopped(self._require_open())
 
@@ -707,6 +715,7 @@ class Machine(Runs):
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
         events.Suspended: _suspended,
+        events.Isolated: _isolated,
         events.Retried: _retried,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,

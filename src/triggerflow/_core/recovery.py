@@ -75,7 +75,8 @@ def _interrupted(run: RunChunk, *, lost: bool) -> None:
     noted.count += 1
     if lost and not noted.orderly and run.phase is RUNNING and run.node.kind is not SUB_FLOW:
         noted.losses += 1
-    noted.orderly = False
+        noted.lost_alone += noted.alone
+    noted.orderly = noted.alone = False
 
 
 def stopped(state: RunState, *, begun: bool = True) -> None:
@@ -137,7 +138,7 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     stopped(before)
     for other in before.runs.values():
         if other.interruptions is not None:
-            other.interruptions.losses = 0
+            other.interruptions.losses = other.interruptions.lost_alone = 0
             if other is run:  # its attempt has failed
                 other.interruptions.count -= 1
     return before

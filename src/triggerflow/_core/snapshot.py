@@ -213,7 +213,7 @@ class _Encoder:
             "effects": dict(it.effects or {}),
             **({} if it.digests is None else {"digests": {name: list(all) for name, all in it.digests.items()}}),
             **({} if it.failed is None else {"failed": dict(it.failed)}),
-            **({} if (cut := it.interruptions) is None else {"interruptions": [cut.count, cut.losses, cut.orderly]}),
+            **({} if it.interruptions is None else {"interruptions": _interruptions(it.interruptions)}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
             "kept": [
@@ -592,6 +592,10 @@ def _instances(state: RunState) -> list[BlockInstance]:
 
 def _places(fields: deque[FieldPlace | None] | None) -> Any:
     return None if fields is None else msgspec.to_builtins(list(fields))
+
+
+def _interruptions(it: Interruptions) -> list[Any]:
+    return [it.count, it.losses, it.lost_alone, it.orderly, it.alone]
 
 
 def _branch(branch: Branch | None) -> list[int] | None:

@@ -281,16 +281,21 @@ class Interruptions:
     has ended, or has suspended the execution.
 
     `count` has all of these attempts, which a retry policy does not count. `losses` has those that ended with their
-    process: a run that has too many is not started again, because it may be what ends the process. `orderly`: the
-    process has recorded that it stopped the present attempt, so that no loss follows.
+    process, and `lost_alone` those of them that had begun as the only suspect of their process (`events.Isolated`): a
+    run that has too many is not started again, because it is what ends the process. `orderly`: the process has recorded
+    that it stopped the present attempt, so that no loss follows. `alone`: the present attempt is the only suspect.
     """
 
-    __slots__ = ("count", "losses", "orderly")
+    __slots__ = ("alone", "count", "losses", "lost_alone", "orderly")
 
-    def __init__(self, count: int = 0, losses: int = 0, orderly: bool = False) -> None:
+    def __init__(
+        self, count: int = 0, losses: int = 0, lost_alone: int = 0, orderly: bool = False, alone: bool = False
+    ) -> None:
         self.count = count
         self.losses = losses
+        self.lost_alone = lost_alone
         self.orderly = orderly
+        self.alone = alone
 
 
 class RunChunk:

@@ -6,18 +6,21 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
 from ..drivers.tasks import start_task
 from ..run.program import Program
+from ..stores.lifecycle import OpenedInScripts
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .hub import Hub
+from .inbox import Inbox
 from .metadata import write_definition
 from .shared import SharedView
+from .suspects import Suspects
 
 logger = logging.getLogger("triggerflow")
 
@@ -28,16 +31,17 @@ class StoreSession:
     Executions, a worker and a running commit hold references to it; it holds a reference to the store.
     """
 
-    def __init__(self, store: Store, stored_definitions: set[str]) -> None:
+    def __init__(self, store: Store, stored_definitions: set[str], hub: Hub) -> None:
         self.store = store
         #: tells about changes of the store, by this process or another one
-        self.hub = Hub(store)
+        self.hub = hub
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
+        self.inbox = Inbox(self)
         #: why it has ended, once it has
         self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
@@ -45,6 +49,8 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: runs that may be what has ended earlier processes
+        self.suspects = Suspects()
         #: by the name of the flow and the id of its types, which the view refers to
         self._views: dict[tuple[str, int], SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
@@ -58,16 +64,26 @@ class StoreSession:
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+            self._task.add_done_callback(self._commit_ended)
+
+    def _commit_ended(self, task: asyncio.Task[None]) -> None:
+        """If the commit task was cancelled before its first step, suspend the executions that wait for it."""
+        if self._task is task:
+            self._task = None
+            waiting, self._waiting = self._waiting, []
+            for buffer in waiting:
+                buffer.owner.suspend(ExecutionSuspended(f"the commit to {self.store!r} was cancelled"))
 
     def close(self, why: ExecutionSuspended) -> None:
         """End the session, because its store was closed: suspend every execution that is still open in it."""
         self.closed = why
+        self.inbox.close()
         for stored in list(self.live.values()):
             stored.suspend(why)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task of its own."""
-        task = start_task(asyncio.get_running_loop(), work)
+        task = start_task(asyncio.get_running_loop(), work, quiet=True)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
         return task
@@ -209,9 +225,10 @@ class _PerStore:
     It must not refer to the store, which would never be freed otherwise.
     """
 
-    __slots__ = ("definitions", "session")
+    __slots__ = ("definitions", "hub", "session")
 
     def __init__(self) -> None:
+        self.hub: Callable[[], Hub | None] = lambda: None
         self.session: Callable[[], StoreSession | None] = lambda: None
         self.definitions: set[str] = set()
 
@@ -227,6 +244,11 @@ def _owner_of(store: Store) -> str | None:
         return None
 
 
+def is_open(store: Store) -> bool:
+    """Whether a store is open, on this event loop."""
+    return _owner_of(store) is not None
+
+
 async def give_up(store: Store, id: str) -> None:
     """Release an execution with its sub-flows because of an error, which the caller raises: so an error of the store is
     only logged. A cancellation of the caller does not stop the release: without an owner, a worker can run them."""
@@ -235,6 +257,20 @@ async def give_up(store: Store, id: str) -> None:
         await asyncio.shield(task)
     except (StoreError, UsageError) as error:
         logger.warning("%r: execution %r could not be released: %s", store, id, error)
+
+
+def _stopping(session: Callable[[], StoreSession | None]) -> Callable[[], Coroutine[Any, Any, Collection[str]]]:
+    """See `OpenedInScripts.before_closing`. The store must not keep its session alive."""
+
+    async def stop() -> Collection[str]:
+        live = session()
+        if live is None:
+            return ()
+        from .giving_back import before_closing
+
+        return await before_closing(live)
+
+    return stop
 
 
 def session_of(store: Store) -> StoreSession:
@@ -254,7 +290,13 @@ def session_of(store: Store) -> StoreSession:
         )
         session = None
     if session is None:
-        session = StoreSession(store, known.definitions)
+        hub = known.hub()
+        if hub is None:
+            hub = Hub(store)
+            known.hub = ref(hub)
+        session = StoreSession(store, known.definitions, hub)
         known.session = ref(session)
+        if isinstance(store, OpenedInScripts):
+            store.before_closing(_stopping(ref(session)))
     session.owner = owner or session.owner
     return session

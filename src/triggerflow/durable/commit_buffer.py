@@ -21,7 +21,7 @@ from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.state import Interrupt, RunChunk, RunState, Status, StatusName
 from .._core.timers import next_due
-from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord
+from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Reply
 from .questions import asked_here, why_ended
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ class Owner(Protocol):
         """Called after a commit, when the commands of its records were performed."""
         ...
 
+    def replied(self, replies: list[Reply]) -> None:
+        """Called after a commit that has stored these replies."""
+        ...
+
     def suspend(self, why: BaseException) -> None:
         """Stop the execution in this process, because of `why`."""
         ...
@@ -122,15 +126,19 @@ class CommitBuffer:
         "_payloads",
         "_queued",
         "_records",
+        "_replies",
+        "_replying",
         "_waiters",
         "_writing",
+        "commits",
         "committed",
         "due",
         "id",
+        "is_writing",
         "items",
         "owner",
-        "size",
         "status",
+        "stored_bytes",
         "suspended",
     )
 
@@ -148,7 +156,7 @@ class CommitBuffer:
         if create is None:
             self.status, self.due = status_and_due(machine)
         #: how many bytes of records and payloads this buffer has committed
-        self.size = 0
+        self.stored_bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -157,9 +165,15 @@ class CommitBuffer:
         self._queued = False
         #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
+        #: how many commits of this buffer have succeeded, and whether one is under way
+        self.commits = 0
+        self.is_writing = False
         #: the ids of interrupts that were opened or closed since the last commit
         self._asked: dict[Any, None] = {}
         self._records: list[NewRecord] = []
+        #: replies to requests for the next commit, and how many of them the present one stores
+        self._replies: list[Reply] = []
+        self._replying = 0
         self._payloads: dict[str, bytes] = {}
         self._held: list[commands.AnyCommand] = []
         self._writing: list[commands.AnyCommand] = []
@@ -192,6 +206,12 @@ class CommitBuffer:
             if not self.owner.perform_before_commit(command):
                 self._held.append(command)
         return _NOTHING
+
+    def reply(self, reply: Reply) -> None:
+        """Store a reply to a request, in the same commit as the records that the request has caused."""
+        if self.suspended is None:
+            self._replies.append(reply)
+            self._enqueue()
 
     def list_questions(self) -> None:
         """Add all open questions to the next commit, which happens also if there are no records."""
@@ -236,15 +256,17 @@ class CommitBuffer:
 
     @property
     def is_committed(self) -> bool:
-        """Whether every record is in the store."""
-        return self.committed == self._machine.state.records
+        """Whether every record and every reply is in the store."""
+        return self.committed == self._machine.state.records and not self._replies and not self._replying
 
     def take(self) -> Append:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
+        replies, self._replies = self._replies, []
+        self._replying = len(replies)
         self._writing, self._held = self._held, []
-        self._queued = False
+        self._queued, self.is_writing = False, True
         status, due = status_and_due(self._machine)
         ended = status in FINAL_STATUSES
         append = Append(
@@ -256,6 +278,7 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
+            replies=replies,
             questions=self._questions(ended) if self._asked or (ended and self._machine.state.asking) else {},
             error=why_ended(self._machine.state) if ended else None,
         )
@@ -267,8 +290,12 @@ class CommitBuffer:
     def written(self, append: Append) -> None:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
+        self.commits += 1
+        self.is_writing, self._replying = False, 0
+        if append.replies:
+            self.owner.replied(append.replies)
         self.status, self.due = append.status, append.due
-        self.size += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
+        self.stored_bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item
@@ -299,7 +326,7 @@ class CommitBuffer:
     def suspend(self, why: BaseException) -> None:
         """Accept no more records, drop those that are not committed, and wake waiters with the reason."""
         self.suspended = why
-        self._records, self._held, self._writing = [], [], []
+        self._records, self._held, self._writing, self._replies, self._replying = [], [], [], [], 0
         self._wake()
 
     def _wake(self) -> None:

@@ -20,7 +20,7 @@ from .._core.errors import ExecutionSuspended, StoreConflict, StoreError
 from .._core.state import RUNNING
 from ..stores.protocol import Append, NewRecord
 from .codec import encode
-from .commit import StoreSession
+from .commit import StoreSession, is_open
 from .commit_buffer import CommitBuffer
 from .stored import Stored
 
@@ -105,7 +105,8 @@ async def _wait_for_chunks(departures: Collection[Departure]) -> set[Departure]:
 async def _when_stopped(session: StoreSession, departure: Departure) -> None:
     while running := departure.running():
         await asyncio.wait(running)
-    await _hand_over(session, [departure])
+    if session.closed is None and is_open(session.store):
+        await _hand_over(session, [departure])
 
 
 async def _hand_over(session: StoreSession, departures: Iterable[Departure]) -> None:

@@ -112,7 +112,7 @@ def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
     """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
     if not _is_folded(value):
-        return cast("Any", value)
+        return value
     try:
         return _unfold(value, payloads, budget)
     except (LookupError, TypeError, RecursionError) as error:

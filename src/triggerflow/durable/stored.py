@@ -2,12 +2,13 @@
 
 The first use of a handle *opens* the execution: it is found in the store and claimed, or created. From then on this
 process runs it, until it ends, is suspended (the store failed, the loop ended, another owner claimed it) or is parked.
-After that, the next use of the handle opens it again.
+After that, the next use of the handle opens it again. If another process runs the execution, the handle gets a mirror
+of it instead.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,17 +16,20 @@ from .._core import commands, events
 from .._core.errors import (
     ExecutionClosed,
     ExecutionExists,
+    ExecutionLeased,
     ExecutionSuspended,
     MissingResource,
     SnapshotError,
+    StoreConflict,
     StoreError,
     UnknownExecution,
     UsageError,
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Interrupt, Status
+from .._core.state import UNSET, Interrupt, RunChunk, Status
 from ..run import ingress
+from ..run.actions import UPDATE, Action
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
 from ..run.journal import RingJournal
@@ -35,13 +39,14 @@ from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
 from ..run.stream import RuntimeStream, StreamItem
 from ..run.subflow import Link
-from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
+from ..stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from .codec import encode
 from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, check_id, first_row, of_another_flow, read_options
+from .mirror import ENDED, Mirror
 from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
 from .shared import OwnShared, StoredShared
@@ -80,7 +85,10 @@ class Stored(Durability):
         "_snapshot_bytes",
         "_snapshot_failed",
         "_was_stored",
+        "had_failed",
         "lock",
+        "may_run",
+        "mirror",
         "released",
         "runtime",
         "session",
@@ -97,6 +105,7 @@ class Stored(Durability):
         *,
         is_new: bool,
         must_exist: bool = False,
+        may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
         reuse: Reuse = "existing",
         labels: Mapping[str, str] | None = None,
@@ -106,6 +115,10 @@ class Stored(Durability):
         self.session: StoreSession = session_of(store)
         #: held while the execution is opened or parked
         self.lock = asyncio.Lock()
+        #: whether this process runs the execution if no other one does
+        self.may_run = may_run
+        #: while another process runs the execution: the copy of it that the handles show; else None
+        self.mirror: Mirror | None = None
         #: whether this process has given up the ownership; it keeps it after a suspension because the store failed
         self.released = False
         self._is_open = False
@@ -125,6 +138,8 @@ class Stored(Durability):
         self.stopping: dict[asyncio.Task[None], str] = {}
         #: whether it was in the store when this process opened it
         self._was_stored = False
+        #: whether it had failed or was cancelled when this process opened it
+        self.had_failed = False
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -137,6 +152,7 @@ class Stored(Durability):
         resources: Mapping[str, Any] | None = None,
         link: Link | None = None,
         must_exist: bool = False,
+        may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
         reuse: Reuse = "existing",
         labels: Mapping[str, str] | None = None,
@@ -158,8 +174,11 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
+        self.may_run = self.may_run or may_run
         runtime.use(program)
-        runtime.options, self._operator_map = options, operator_map
+        self._operator_map = operator_map
+        if self.mirror is None:
+            runtime.options = options
         self._reuse, self._labels = reuse, labels or self._labels
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
@@ -175,17 +194,102 @@ class Stored(Durability):
         runtime.shared = kind(self, view, of)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
-        """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
+        """Continue the execution that is in the store, or create it; see `Execution.async_open`.
+
+        If another process runs it, or this one may not, the handle shows what the other one does."""
         async with self.lock:
-            if not self._is_open:
-                await self._chunks_stopped()
-                self._join_session()
+            if self._is_open or (self.mirror is not None and await self._is_mirrored(self.mirror)):
+                return
+            await self._chunks_stopped()
+            self._join_session()
+            row = None
+            try:
                 row = await self._open()
-                self._is_open, self.released = True, False
-                if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
+            except ExecutionLeased:
+                if self.runtime.link is not None:
+                    raise  # a sub-flow runs where its parent runs, or not at all
+                await self._show(await self.session.store.find(runtime.id))
+            if self.mirror is not None:
+                return
+            self._is_open, self.released = True, False
+            runs = runtime.machine.state.status not in FINAL
+            if runs:
+                self.session.inbox.opened(runtime.id)
+                if runtime.machine.state.records:
                     ingress.driver_of(runtime)  # the driver starts the open runs again
-                if row is not None and (shared := self.shared) is not None:
-                    await self._attach(shared, row)
+            if row is not None and (shared := self.shared) is not None:
+                await self._attach(shared, row)
+        if runs and row is not None:  # else nobody can have asked for anything yet, or it has ended
+            await self.session.inbox.look_if_possible()
+
+    async def _is_mirrored(self, mirror: Mirror) -> bool:
+        """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
+        if self.runtime.machine.state.status in FINAL:
+            return True
+        row = await mirror.catch_up()
+        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+            mirror.beat()
+            return True
+        return False
+
+    def _may_claim(self, row: ExecutionRow) -> bool:
+        """Whether this process may run an execution that no process runs. A sub-flow runs where its parent does."""
+        return self.may_run and (row.parent is None or self.runtime.link is not None)
+
+    async def _show(self, row: ExecutionRow | None) -> None:
+        """Show an execution that another process runs."""
+        if row is None:
+            raise UnknownExecution(f"there is no execution {self.runtime.id!r} in {self.session.store!r}")
+        self._reuse = "existing"
+        mirror = self.mirror
+        if mirror is None:
+            mirror = Mirror(self)
+            try:
+                await mirror.begin(row)
+            except BaseException:
+                mirror.end()
+                self.runtime.log = self.runtime.driver = None
+                raise
+            self.mirror = mirror
+        mirror.beat()
+
+    def drop_mirror(self, mirror: Mirror) -> None:
+        """The execution is no longer shown by this mirror."""
+        mirror.end()
+        if self.mirror is mirror:
+            self.mirror, self.runtime.driver = None, None
+
+    async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
+        """See `Durability.act`."""
+        tried = False
+        while True:
+            await self.open(runtime)
+            mirror = self.mirror
+            if mirror is not None and self.runs_elsewhere(runtime):
+                if action is UPDATE and callable(arguments[1]):
+                    raise UsageError(
+                        f"{runtime!r} runs in another process, which cannot call a function of this one; declare a "
+                        "reducer (flow.set_state) and write `await execution.state.async_reduce(key, value)`"
+                    )
+                answer = await mirror.ask(action, arguments)
+                if answer is ENDED:
+                    continue
+                break
+            try:
+                if action.before is not None:
+                    await action.before(runtime, *arguments)
+                answer = action.change(runtime, *arguments)
+                await self.committed(runtime)
+                break
+            except StoreConflict:
+                # Another process has taken the execution, so that nothing of this is in the store: ask that process.
+                if tried or self._is_open:
+                    raise
+                tried = True
+        if action.wait is not None:
+            answer = await action.wait(runtime, answer)
+            await self.committed(runtime)
+        return answer
 
     async def _attach(self, shared: StoredShared, row: ExecutionRow) -> None:
         """Let the execution take the changes of shared data that it has missed. If that fails, it is not open."""
@@ -240,6 +344,9 @@ class Stored(Durability):
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
+            if row.status not in FINAL_STATUSES and not self._may_claim(row):
+                await self._show(row)
+                return row
             return await self._go_on(row)
 
     async def _found(self) -> ExecutionRow | None:
@@ -291,6 +398,8 @@ class Stored(Durability):
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
+            if self.mirror is not None:
+                self.drop_mirror(self.mirror)
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
@@ -300,8 +409,10 @@ class Stored(Durability):
                 # It was stored by an earlier version, copied, or retried.
                 assert isinstance(runtime.log, CommitBuffer)
                 runtime.log.list_questions()
-            self._was_stored = True
+            self._was_stored, self.had_failed = True, row.status in RETRIABLE_STATUSES
             return row
+        except ExecutionLeased:
+            raise
         except BaseException:
             await give_up(store, row.id)
             raise
@@ -334,8 +445,8 @@ class Stored(Durability):
 
         runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create)
         stream = runtime.stream
-        if stream is not None and not stream.items:
-            stream.rebase(state.stream)
+        if stream is not None:
+            stream.skip_to(state.stream)
             stream.older = self._older_items
             if state.status in FINAL:
                 stream.end(runtime.why_ended())
@@ -354,6 +465,10 @@ class Stored(Durability):
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
         return self._is_open
+
+    def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.runs_elsewhere`."""
+        return self.mirror is not None and runtime.machine.state.status not in FINAL
 
     # -- commits -----------------------------------------------------------------------------------------------------
 
@@ -411,6 +526,10 @@ class Stored(Durability):
         driver = self.runtime.driver
         return None if driver is None else driver.loop
 
+    def replied(self, replies: list[Reply]) -> None:
+        """See `commit_buffer.Owner.replied`."""
+        self.session.inbox.replied(replies)
+
     def end_sub_flows(self) -> None:
         """See `commit_buffer.Owner.end_sub_flows`."""
         if self.runtime.machine.state.status in FINAL:
@@ -450,7 +569,9 @@ class Stored(Durability):
         runtime = self.runtime
         log, records = runtime.log, runtime.machine.state.records
         assert isinstance(log, CommitBuffer)
-        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.size >= self._snapshot_bytes:
+        if runtime.machine.state.status in FINAL and log.is_committed:
+            self.session.inbox.left(runtime.id)
+        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.stored_bytes >= self._snapshot_bytes:
             self._snapshot_at = records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
@@ -470,7 +591,7 @@ class Stored(Durability):
             return
         self._snapshot_failed = False
         if isinstance(log, CommitBuffer):
-            self._snapshot_bytes = log.size + len(data) * SNAPSHOT_PART
+            self._snapshot_bytes = log.stored_bytes + len(data) * SNAPSHOT_PART
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.wait_committed()
@@ -523,8 +644,9 @@ class Stored(Durability):
         """Whether it has failed or was cancelled, and the store has all its records: since then another process may
         have retried it, so who opens it by its id has to read the store again."""
         log = self.runtime.log
-        ended = self._is_open and self.runtime.machine.state.status in (Status.FAILED, Status.CANCELLED)
-        return ended and isinstance(log, CommitBuffer) and log.suspended is None and log.is_committed
+        shown = self._is_open or self.mirror is not None
+        ended = shown and self.runtime.machine.state.status in (Status.FAILED, Status.CANCELLED)
+        return ended and log is not None and log.suspended is None and log.is_committed
 
     @property
     def root(self) -> "Stored":
@@ -566,6 +688,9 @@ class Stored(Durability):
     def suspend(self, why: BaseException) -> None:
         """Stop the execution in this process: cancel its chunks, accept no more records, give waiters the reason."""
         runtime, log = self.runtime, self.runtime.log
+        if self.mirror is not None:
+            self.mirror.give_up(why)
+            return
         if log is None or log.suspended is not None:
             return
         assert isinstance(log, CommitBuffer)
@@ -577,6 +702,11 @@ class Stored(Durability):
     def _forget(self, why: BaseException) -> None:
         runtime = self.runtime
         self._is_open, runtime.driver = False, None
+        self.session.inbox.left(runtime.id)
+        if isinstance(runtime.log, CommitBuffer):
+            self.session.inbox.forget(runtime.log)
+        if self.mirror is not None:
+            self.drop_mirror(self.mirror)
         for child in self.sub_flows():
             if child.runtime.driver is not None:
                 child.suspend(why)
@@ -607,6 +737,13 @@ class Stored(Durability):
 
             departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
             await give_back(self.session, [departure])
+
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Durability.alone`."""
+        async with self.session.suspects.turn():
+            ingress.submit(runtime, events.Isolated(self.now(), run.id))
+            await self.committed(runtime)
+            return await call()
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """See `Durability.lacks_resource`. The process that has created the execution made a mistake: the chunk fails
@@ -649,7 +786,8 @@ class Stored(Durability):
                 self.suspend(why)  # this store still owns the execution: its worker may open it again
                 raise
             is_known = made.machine.state.started
-            if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
+            # One that fails while it is opened has failed in this attempt.
+            if not is_known or number >= attempt or not stored_of(made).had_failed:
                 self._notify()  # a sub-flow that waits writes no record that would notify the worker,
                 self._wake_up()  # nor one that would wake a caller who waits until the parent has settled
                 return made, is_known
@@ -667,6 +805,7 @@ def stored_runtime(
     resources: Mapping[str, Any] | None = None,
     link: Link | None = None,
     must_exist: bool = False,
+    may_run: bool = True,
     operator_map: Mapping[str, str | None] | None = None,
     reuse: Reuse = "existing",
     labels: Mapping[str, str] | None = None,
@@ -688,13 +827,20 @@ def stored_runtime(
     if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
         known.reconfigure(
             program, shared, options,
-            resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
+            resources=resources, link=link, must_exist=must_exist, may_run=may_run, operator_map=operator_map,
             reuse=reuse, labels=labels,
         )  # fmt: skip
         return known.runtime
     runtime = make(program, shared, options, environment, id, resources=resources, link=link)
     stored = Stored(
-        runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map, reuse=reuse, labels=labels
+        runtime,
+        store,
+        is_new=id is None,
+        must_exist=must_exist,
+        may_run=may_run,
+        operator_map=operator_map,
+        reuse=reuse,
+        labels=labels,
     )
     stored.share(shared)
     runtime.durability, runtime.is_plain = stored, False

@@ -379,9 +379,9 @@ class _Limits:
                 full["queue"].append(run["id"])
                 return run
             # Loading adds an attempt to every run that it starts. This run has made none yet, so subtract one.
-            count, losses, _ = run.get("interruptions", (0, 0, False))
+            count, losses, lost_alone, *_ = run.get("interruptions", (0, 0, 0))
             run["phase"], run["attempt"] = Phase.RUNNING.value, run["attempt"] - 1
-            run["interruptions"] = [count - 1, losses, True]
+            run["interruptions"] = [count - 1, losses, lost_alone, True, False]
         if run["phase"] == Phase.RUNNING:
             for limiter in limiters:
                 limiter["used"] += 1

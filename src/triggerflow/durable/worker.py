@@ -237,7 +237,10 @@ class Worker:
         `BlockingCallError` inside a running event loop, and the errors of `async with`.
         """
         if on_a_loop():
-            raise BlockingCallError("`run` would stop the running event loop; write `await worker.async_run()`")
+            raise BlockingCallError(
+                "`run` would stop the running event loop; write `async with Worker(store, flow):`, or "
+                "`await worker.async_run()`"
+            )
         stop = asyncio.Event()
 
         async def begin() -> asyncio.Task[None]:
@@ -299,6 +302,7 @@ class Worker:
             if begun >= looked + self._poll:
                 looked = begun
                 self._look_for_idle()
+                self._scheduling.forget()
             try:
                 scheduled = await self._scheduling.start_due()
                 found = await self._claim()
@@ -335,6 +339,8 @@ class Worker:
         with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # until the store is closed
             while True:
                 changes = await watch.changed()
+                if changes.resync or changes.schedules:
+                    self._scheduling.forget()
                 if changes.resync or changes.schedules or not all(map(self._runs_here, changes.executions)):
                     self._wake.set()
 

@@ -14,7 +14,8 @@ from .._core.events import ErrorInfo, Event
 from .._core.state import UNSET, RunChunk, StatusName
 from ..build.arguments import text
 from ..build.former_names import EXECUTION, refuse
-from . import ingress
+from . import actions, ingress
+from .actions import perform
 from .data import require_resource
 from .interrupts import describe_interrupt
 from .portal import iterate_sync, on_a_loop, run_sync
@@ -127,13 +128,16 @@ class Execution(ResourceHolder, Generic[ResultT]):
         self._refuse_own_chunk("async_start")
 
         async def start() -> Any:
-            runtime.begin(value, delay)
+            if not runtime.durability.outlives_loop:
+                runtime.begin(value, delay)
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
                 raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
             return runtime.outcome() if runtime.has_outcome() else None
 
+        if runtime.durability.outlives_loop:
+            await perform(runtime, actions.BEGIN, value, delay)
         return await ingress.from_outside(runtime, start)
 
     async def async_begin(self, value: Any = UNSET, *, delay: float | None = None) -> None:
@@ -142,7 +146,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         For a durable execution that means: once the start is in the store. Raises the errors that `async_start` raises
         before the first chunk runs.
         """
-        await ingress.from_outside_now(self._runtime, lambda: self._runtime.begin(value, delay))
+        await perform(self._runtime, actions.BEGIN, value, delay)
 
     def begin(self, value: Any = UNSET, *, delay: float | None = None) -> None:
         """Start the execution on the running loop without waiting for anything; see `async_begin`."""
@@ -179,7 +183,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
         Does nothing if the execution has ended.
         """
-        await ingress.from_outside(self._runtime, lambda: self._runtime.cancel(reason))
+        await perform(self._runtime, actions.CANCEL, reason)
 
     async def async_close(self) -> ResultT:
         """Accept no more signals from outside, wait for the end of the execution, and return its result.
@@ -188,7 +192,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         errors of `async_get_result`, except `TimeoutError`.
         """
         self._refuse_own_chunk("async_close")
-        return await ingress.from_outside(self._runtime, self._runtime.close)
+        return await perform(self._runtime, actions.CLOSE)
 
     def start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> ResultT:
         """The sync twin of `async_start`."""
@@ -237,10 +241,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         declares external events (see `TriggerFlow.signal`).
         """
         run = self._own_chunk() if settle else None
-        make = lambda: ingress.emit_from_outside(  # noqa: E731
-            self._runtime, name, value, settle, delay, id, keeps_open, run
-        )
-        await ingress.from_outside(self._runtime, make)
+        await perform(self._runtime, actions.EMIT, name, value, settle, delay, id, keeps_open, run)
 
     @overload
     def emit(self, name: Signal[SignalT], value: SignalT, **options: Unpack[EmitOptions]) -> None: ...
@@ -264,7 +265,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
         runtime = self._runtime
         if not settle and on_a_loop():
-            now = lambda: ingress.emit_from_outside_now(runtime, name, value, delay, id, keeps_open)  # noqa: E731
+            now = lambda: ingress.emit_from_outside(runtime, name, value, False, delay, id, keeps_open)  # noqa: E731
             ingress.call(runtime, now, "execution.async_emit")
             return
         make = lambda: self.async_emit(  # noqa: E731
@@ -277,9 +278,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
         Those of a sub-flow belong to its own execution and are not found.
         """
-        return await ingress.from_outside_now(
-            self._runtime, lambda: ingress.cancel_signal(self._runtime, name_or_id, None)
-        )
+        return await perform(self._runtime, actions.CANCEL_SIGNAL, name_or_id)
 
     def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
         """The sync twin of `async_cancel_signal`. On the loop of the execution it does not wait."""
@@ -293,7 +292,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
         Waits first while a blocking reader lags by its whole buffer.
         """
-        await ingress.from_outside(self._runtime, lambda: ingress.put_from_outside(self._runtime, stream_item))
+        await perform(self._runtime, actions.PUT, stream_item)
 
     def put_into_stream(self, stream_item: Any) -> None:
         """The sync twin of `async_put_into_stream`. On the loop of the execution it does not wait: a slow reader may
@@ -306,7 +305,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
     async def async_stop_stream(self) -> None:
         """End the runtime stream. Its readers stop after the last item; the execution continues."""
-        await ingress.from_outside_now(self._runtime, lambda: ingress.stop_stream(self._runtime, None))
+        await perform(self._runtime, actions.STOP_STREAM)
 
     def stop_stream(self) -> None:
         """The sync twin of `async_stop_stream`. On the loop of the execution it does not wait."""
@@ -316,7 +315,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """Set the result from outside. Ignored if the execution has a result, unless `replace` is true."""
-        await ingress.from_outside_now(self._runtime, lambda: ingress.set_result(self._runtime, value, replace, None))
+        await perform(self._runtime, actions.SET_RESULT, value, replace)
 
     def set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """The sync twin of `async_set_result`. On the loop of the execution it does not wait."""
@@ -344,9 +343,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer
         does not fit the `schema` of the interrupt; the interrupt stays open then.
         """
-        return await ingress.from_outside_now(
-            self._runtime, lambda: ingress.answer(self._runtime, interrupt_id, value, request_id)
-        )
+        return await perform(self._runtime, actions.ANSWER, interrupt_id, value, request_id)
 
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
         """The sync twin of `async_continue_with`, for any thread.

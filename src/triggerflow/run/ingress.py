@@ -433,7 +433,7 @@ def emit_now(
     record(runtime, event, run, repeated, "data.async_emit")
 
 
-async def emit_from_outside(
+def emit_from_outside(
     runtime: ExecutionRuntime,
     name: str,
     value: Any,
@@ -441,36 +441,36 @@ async def emit_from_outside(
     delay: float | None,
     id: str | None,
     keeps_open: bool,
-    run: Any = None,
-) -> None:
+    run: RunChunk | None = None,
+) -> int:
     """A caller emits a signal on a handle. `run` is the chunk that calls with `settle`, so that it gives up its
-    permits."""
+    permits. Returns the number of the signal's record."""
     name = text(name)
     check_delayed(delay, id, keeps_open, settle)
     _refuse_late(runtime, name)
+    value = checked(runtime, name, value)
     driver_of(runtime)
-    number = None if run is None else run.id
-    event = events.Emitted(
-        runtime.environment.now(), number, name, checked(runtime, name, value), settle, delay,
-        label=id, keeps_open=keeps_open,
-    )  # fmt: skip
-    number = runtime.machine.state.records
-    submit(runtime, event)
+    number, by = runtime.machine.state.records, None if run is None else run.id
+    now = runtime.environment.now()
+    submit(runtime, events.Emitted(now, by, name, value, settle, delay, label=id, keeps_open=keeps_open))
+    return number
+
+
+async def emission_settled(runtime: ExecutionRuntime, number: int) -> None:
+    """If the signal with this number of a caller has begun a wait, wait until it has settled."""
     if not await _settled(runtime, number):
         await runtime.result()  # raises the failure that kept the signal from settling
 
 
-def emit_from_outside_now(
-    runtime: ExecutionRuntime, name: str, value: Any, delay: float | None, id: str | None, keeps_open: bool
-) -> None:
-    """A caller emits a signal on a handle, without waiting."""
-    name = text(name)
-    check_delayed(delay, id, keeps_open, settle=False)
-    _refuse_late(runtime, name)
-    value = checked(runtime, name, value)
-    driver_of(runtime)
-    now = runtime.environment.now()
-    submit(runtime, events.Emitted(now, None, name, value, delay=delay, label=id, keeps_open=keeps_open))
+async def until_ended(runtime: ExecutionRuntime, _: Any = None) -> None:
+    """Wait until the execution has ended."""
+    await runtime.until(lambda: runtime.has_ended)
+
+
+async def ended_result(runtime: ExecutionRuntime, _: Any = None) -> Any:
+    """Wait until the execution has ended, and return its result."""
+    await until_ended(runtime)
+    return runtime.outcome()
 
 
 def confirm(runtime: ExecutionRuntime, run: RunChunk, repeated: Repeated, number: int) -> None:
@@ -538,6 +538,11 @@ def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, re
     return call(runtime, there, "data.async_cancel_signal" if run is not None else "execution.async_cancel_signal")
 
 
+def cancel_signal_from_outside(runtime: ExecutionRuntime, name: Any) -> int:
+    """A caller cancels the pending delayed signals with this name or id; see `cancel_signal`."""
+    return cancel_signal(runtime, name, None)
+
+
 def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
     """Raise `ExecutionClosed` if the execution completed without waiting for this event; say how to declare it."""
     state, plan = runtime.machine.state, runtime.machine.plan
@@ -576,14 +581,13 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
         await log.wait_committed()
 
 
-async def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
-    """A caller puts an item into the runtime stream on a handle."""
+async def room_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
+    """A caller is about to put an item into the runtime stream on a handle: check the item, and wait for room."""
     driver_of(runtime)
     check = runtime.check_item
     if check is not None:
-        item = check(item)
+        check(item)
     await _room(runtime, None)
-    submit(runtime, events.StreamPut(runtime.environment.now(), None, item))
 
 
 async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:

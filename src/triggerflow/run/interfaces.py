@@ -12,6 +12,7 @@ from .._core.events import Event, Started
 from .._core.state import RunChunk
 
 if TYPE_CHECKING:
+    from .actions import Action
     from .runtime import ExecutionRuntime
     from .stream import RuntimeStream
 
@@ -116,12 +117,20 @@ class Durability:
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """Wait until every record is in the store."""
 
+    async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
+        """Perform an action for a caller, in whichever process the execution runs. Only if it `outlives_loop`."""
+        raise NotImplementedError
+
     def require_open(self, runtime: ExecutionRuntime) -> None:
         """Raise `UsageError` unless a driver may be made in this process now."""
 
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """Whether the execution is in use in this process."""
         return True
+
+    def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
+        """Whether another process runs the execution, and this one only shows it."""
+        return False
 
     def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
@@ -130,6 +139,10 @@ class Durability:
     async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
+
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Begin a run as the only suspect of this process, and await it. Only if it `outlives_loop`."""
+        raise NotImplementedError
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """A chunk needs a resource that this process lacks. Returns True if the execution was suspended because of

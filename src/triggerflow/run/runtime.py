@@ -33,7 +33,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
-from . import ingress
+from . import actions, ingress
 from .data import TriggerFlowRuntimeData, finishing
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
+
+#: After so many losses a run begins as the only suspect of its process, see `ExecutionRuntime.losses_are_over`.
+SUSPECT_AFTER = 2
 
 #: Held while an id is made, because sync chunks may read the id from several threads at once.
 _giving_id = Lock()
@@ -260,16 +263,12 @@ class ExecutionRuntime:
         `UsageError` if the execution was not started and has nothing to do.
         """
         self._require_work()
-        ended = self.ended(timeout)
-        if ended is not None:
+        if not self.has_ended:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
             elif self.machine.state.started:
-                loop = asyncio.get_running_loop()
-                due = None if timeout is None else loop.time() + timeout
-                await ended
-                if not self.has_ended and (due is None or due > loop.time()):  # woken with callers that wait for less
-                    await self.until(lambda: self.has_ended, None if due is None else due - loop.time())
+                # Not `await ended`: what else waits for the execution may wake this caller before the end.
+                await self.until(lambda: self.has_ended, timeout)
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
@@ -293,21 +292,18 @@ class ExecutionRuntime:
                 "begin(value), before its result is awaited"
             )
 
-    async def cancel(self, reason: str) -> None:
-        """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
+    def cancel(self, reason: str) -> None:
+        """Begin to cancel all chunks, to end as cancelled. Does nothing after the end."""
         if self.machine.state.status not in FINAL:
             self.observed = True
             ingress.driver_of(self)
             ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
-        await self.until(lambda: self.has_ended)
 
-    async def close(self) -> Any:
-        """Accept no more signals from outside, wait for the end, and return the result."""
+    def close(self) -> None:
+        """Accept no more signals from outside. Does nothing after the end."""
         if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
             ingress.submit(self, events.CloseRequested(self.environment.now(), ends_unstarted=True))
-        await self.until(lambda: self.has_ended)
-        return self.outcome()
 
     @property
     def has_ended(self) -> bool:
@@ -521,6 +517,8 @@ class ExecutionRuntime:
             self.durability.prepare_stream(self, stream)
             if self.has_ended:
                 stream.end(self.why_ended())
+            elif self.machine.state.stream_stopped and (self.log is None or self.log.is_committed):
+                stream.end()
         return stream
 
     def begin_reading(self, value: Any) -> Awaitable[None] | None:
@@ -532,6 +530,10 @@ class ExecutionRuntime:
 
     async def _open_and_read(self, value: Any) -> None:
         await self.durability.open(self)
+        if self.durability.runs_elsewhere(self):
+            if value is not UNSET:
+                await actions.perform(self, actions.BEGIN, value, None)
+            return
         begun = self._begin_reading(value)
         if begun is not None:
             await begun
@@ -570,27 +572,36 @@ class ExecutionRuntime:
     # -- for the driver ----------------------------------------------------------------------------------------------
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
-        """Call the handler of a run. Raises `RunLost` if too many processes have ended while it ran."""
-        if run.interruptions is not None:
-            self._require_not_lost(run)
+        """Call the handler of a run. Raises `RunLost` if it is not started again, see `losses_are_over`."""
+        if run.interruptions is not None and self.durability.outlives_loop:
+            if self.losses_are_over(run):
+                raise self._lost(run)
+            if run.interruptions.losses >= SUSPECT_AFTER and run.node.kind is not OperatorKind.SUB_FLOW:
+                return self.durability.alone(self, run, lambda: self._call(run))
+        return self._call(run)
+
+    def _call(self, run: RunChunk) -> Awaitable[Any]:
         data = TriggerFlowRuntimeData(self, run)
         call = self.program.invokers[run.node.index](data)
         return call if run.attempt == 1 else finishing(data, call)
 
-    def _require_not_lost(self, run: RunChunk) -> None:
-        if self.losses_are_over(run):
-            losses, limit = 0 if run.interruptions is None else run.interruptions.losses, self.options.max_losses
-            raise RunLost(
-                f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is "
-                "not started again: it may be what ends the process, for example by its use of memory "
-                f"(max_losses={limit}; flow.async_retry starts it again)"
-            )
-
     def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
-        """Whether so many processes have ended while a chunk ran that it is not started again. In memory never."""
-        if run.interruptions is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+        """Whether a chunk is what ends its process, so that it is not started again. In memory never.
+
+        A process that ends takes all its runs with it. So after two losses a run begins as the only suspect of its
+        process, and only the losses after that count against it."""
+        noted, limit = run.interruptions, self.options.max_losses
+        if noted is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
             return False
-        return run.interruptions.losses >= self.options.max_losses * times
+        return noted.losses >= limit * times and noted.lost_alone >= limit - SUSPECT_AFTER
+
+    def _lost(self, run: RunChunk) -> RunLost:
+        losses = 0 if run.interruptions is None else run.interruptions.losses
+        return RunLost(
+            f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is not "
+            "started again: it may be what ends the process, for example by its use of memory "
+            f"(max_losses={self.options.max_losses}; flow.async_retry starts it again)"
+        )
 
     def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""

@@ -12,7 +12,8 @@ from .._core.frozen import FrozenList
 from .._core.state import UNSET, RunChunk
 from ..build.arguments import text
 from ..build.chunk import is_coroutine_function
-from . import ingress
+from . import actions, ingress
+from .actions import perform
 from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
 
@@ -156,34 +157,48 @@ class State:
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
-        return await self._awaited(lambda: self.get(key, default))
+        read = lambda: self.get(key, default)  # noqa: E731
+        if self._run is None:
+            return await ingress.from_outside_now(self._runtime, read)
+        return await ingress.here_or_carried(self._runtime, read)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `set`."""
-        await self._awaited(lambda: self.set(key, value, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.SET, key, value, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.set(key, value, emit=emit))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `append`."""
-        await self._awaited(lambda: self.append(key, value, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.APPEND, key, value, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.append(key, value, emit=emit))
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
-        await self._awaited(lambda: self.delete(key, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.DELETE, key, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.delete(key, emit=emit))
 
     async def async_update(
         self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
     ) -> Any:
-        """See `update`."""
-        return await self._awaited(lambda: self.update(key, function_or_value, default, emit=emit))
+        """See `update`. Raises `UsageError` for a function if another process runs the execution: `reduce` works
+        there."""
+        if self._run is None:
+            return await perform(self._runtime, actions.UPDATE, key, function_or_value, default, emit)
+        return await ingress.here_or_carried(
+            self._runtime, lambda: self.update(key, function_or_value, default, emit=emit)
+        )
 
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
-        return await self._awaited(lambda: self.reduce(key, value, emit=emit))
-
-    async def _awaited(self, change: Callable[[], T]) -> T:
         if self._run is None:
-            return await ingress.from_outside_now(self._runtime, change)
-        return await ingress.here_or_carried(self._runtime, change)
+            return await perform(self._runtime, actions.REDUCE, key, value, emit)
+        return await ingress.here_or_carried(self._runtime, lambda: self.reduce(key, value, emit=emit))
 
     def to_dict(self) -> dict[str, Any]:
         """All keys and values, as a new dict."""

@@ -133,9 +133,12 @@ class RuntimeStream:
         self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
         del self.items[:-keep]
 
-    def rebase(self, last: int) -> None:
-        """Set the number before the first item; call it while there is no item. Earlier items are not in memory."""
-        self.first, self.last = last + 1, last
+    def skip_to(self, last: int) -> None:
+        """Items up to number `last` exist, and are not in memory: readers get them from the store."""
+        if last > self.last:
+            self.items, self.paths = [], {}
+            self.first, self.last = last + 1, last
+            self._wake()
 
     def end(self, failure: Callable[[], BaseException] | None = None) -> None:
         """End the stream: after the last item readers stop, or raise the exception that `failure()` returns."""

@@ -17,6 +17,7 @@ from .._core.limits import around
 from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
+from .actions import CANCEL, perform
 from .interrupts import StepWithoutValue
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             raise StepWithoutValue(step, parent.environment.now(), handler.flow.name)
     except asyncio.CancelledError:
         if child.durability.is_open(child):  # while closing; else both were suspended, and neither must end
-            await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
+            await perform(child, CANCEL, "the step of its parent was cancelled")
         raise
     finally:
         _release(link)

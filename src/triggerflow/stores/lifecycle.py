@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_open = False
         self._process = 0
+        #: stops what runs in this process before the store is closed, see `OpenedInScripts.before_closing`
+        self.stop: Callable[[], Awaitable[Collection[str]]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -54,6 +57,13 @@ class Lifecycle:
             raise WrongLoopError(f"{self._name} was opened on another event loop; open one store for each loop")
         return self._loop
 
+    async def stopped(self) -> set[str]:
+        """Stop the executions that run in this process, because the store is about to be closed.
+
+        Returns the ids of those whose chunks have not stopped. They stay with their owner until its lease ends: another
+        process would run these chunks at the same time."""
+        return set() if self.stop is None else set(await self.stop())
+
     @property
     def is_inherited(self) -> bool:
         """Whether the store was opened before this process was forked."""
@@ -68,8 +78,38 @@ class Lifecycle:
             )
 
 
+class Pulse:
+    """Tells a thread whether an event loop still runs its callbacks. An owner whose loop is stuck runs nothing, so it
+    must not renew its lease: other owners can claim its executions when that has ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._has_answered = True
+
+    def beat(self) -> bool:
+        """Whether the loop has answered the last beat; if it has, begin the next one. Called by one thread only."""
+        if not self._has_answered:
+            return False
+        self._has_answered = False
+        try:
+            self._loop.call_soon_threadsafe(self._answer)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def _answer(self) -> None:
+        self._has_answered = True
+
+
 class OpenedInScripts:
     """Lets a script open a store with `with store:`. It is opened on the background loop, where sync methods run."""
+
+    _lifecycle: Lifecycle
+
+    def before_closing(self, stop: Callable[[], Awaitable[Collection[str]]]) -> None:
+        """Await `stop()` before the store is closed. It stops what runs in this process, and returns the ids of the
+        executions that must not be released, see `Lifecycle.stopped`. A later call replaces an earlier one."""
+        self._lifecycle.stop = stop
 
     async def __aenter__(self) -> Self:
         """Open the store."""

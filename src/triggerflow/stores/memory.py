@@ -211,11 +211,20 @@ class MemoryStore(OpenedInScripts):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the store: release all executions of this owner."""
-        if self._lifecycle.is_open:
-            self._lifecycle.close()
+        if not self._lifecycle.is_open:
+            return
+        kept = await self._lifecycle.stopped()
+        if not self._lifecycle.is_open:  # it was closed a second time, or has crashed, meanwhile
+            return
+        self._lifecycle.close()
+        owned = [it for it in self.data.executions.values() if it.row.owner == self._owner and it.row.id not in kept]
+        if kept:
+            self.data.owners[self._owner] = self._clock() + self._lease
+            for entry in owned:
+                entry.row = msgspec.structs.replace(entry.row, owner=None)
+        else:
             self.data.owners.pop(self._owner, None)
-            executions = self.data.executions.values()
-            self.data.log.add("executions", [entry.row.id for entry in executions if entry.row.owner == self._owner])
+        self.data.log.add("executions", [entry.row.id for entry in owned])
 
     def crash(self) -> None:
         """Simulate the death of the process: close without a release. Other owners can claim its executions after the

@@ -108,8 +108,9 @@ def release_tree(connection: sqlite3.Connection, ownership: Ownership, execution
     note(connection, "executions", [id for (id,) in freed])
 
 
-def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
-    """Delete the row of this owner, which releases all its executions."""
+def leave(connection: sqlite3.Connection, ownership: Ownership, kept: Set[str]) -> None:
+    """Delete the row of this owner, which releases all its executions. If there are some to keep, release the others,
+    and leave the row until the lease ends."""
     # Without an index on the owner: this happens once, and the index would cost something with each execution.
     owned = connection.execute(
         "SELECT id FROM executions WHERE owner = ? LIMIT ?", (ownership.owner, _MOST_NOTED + 1)
@@ -118,4 +119,9 @@ def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
         note(connection, "resync", [ownership.owner])
     else:
         note(connection, "executions", [id for (id,) in owned])
-    connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))
+    if kept:
+        owned = connection.execute("SELECT id FROM executions WHERE owner = ?", (ownership.owner,)).fetchall()
+        release = "UPDATE executions SET owner = NULL WHERE id = ?"
+        connection.executemany(release, [row for row in owned if row[0] not in kept])
+    else:
+        connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..._core.errors import StoreError, StoreUnavailable
+from ..lifecycle import Pulse
 from . import claims, schema, upkeep
 from .connection import Synchronous, connect, make_file, transaction
 from .errors import store_error
@@ -24,13 +25,24 @@ class Writer:
     """The only connection that writes. Used on its own thread only."""
 
     def __init__(
-        self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float, mode: int
+        self,
+        path: Path,
+        ownership: Ownership,
+        pulse: Pulse,
+        *,
+        synchronous: Synchronous,
+        busy_timeout: float,
+        mode: int,
     ) -> None:
         self._path = path
+        self._pulse = pulse
+        #: executions that stay with this owner when it closes, see `Lifecycle.stopped`
+        self.kept: set[str] = set()
         self._ownership = ownership
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._mode = mode
+        self._name = str(path)
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
@@ -84,7 +96,7 @@ class Writer:
             self._ownership.rolled_back()
             raise
         self._ownership.committed()
-        committed(self._path)
+        committed(self._name)
         return result
 
     def size(self) -> int:
@@ -115,6 +127,8 @@ class Writer:
     def renew(self) -> float:
         """Renew the lease. Returns the number of seconds until the next renewal is due."""
         if self._connection is not None:
+            if not self._pulse.beat():  # the event loop is stuck
+                return min(RETRY, self._ownership.lease / 3)
             self._ownership.renew()
             try:
                 self.run(upkeep.sweep)
@@ -127,7 +141,7 @@ class Writer:
         if self._connection is None:
             return
         try:
-            self.run(claims.leave)
+            self.run(claims.leave, self.kept)
         except StoreError:
             pass  # other owners can claim the executions when the lease has ended
         finally:

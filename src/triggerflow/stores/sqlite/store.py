@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
-from ..lifecycle import Lifecycle, OpenedInScripts
+from ..lifecycle import Lifecycle, OpenedInScripts, Pulse
 from ..processes import this_process
 from ..protocol import (
     Append,
@@ -97,7 +97,12 @@ class SQLiteStore(OpenedInScripts):
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
         ownership = Ownership(self._owner, self._lease, self._clock)
         self._writer = Writer(
-            self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout, mode=self._mode
+            self.path,
+            ownership,
+            Pulse(asyncio.get_running_loop()),
+            synchronous=self._synchronous,
+            busy_timeout=self._busy_timeout,
+            mode=self._mode,
         )
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
@@ -125,6 +130,8 @@ class SQLiteStore(OpenedInScripts):
         """
         if self._lifecycle.is_inherited:
             return
+        self._lifecycle.check()
+        self._writer.kept = await self._lifecycle.stopped()
         loop = self._lifecycle.check()
         self._lifecycle.close()
         self._feed.close()
