@@ -1,7 +1,7 @@
 """Actions: requests to whoever runs an execution.
 
-An action is posted into the inbox of the execution under the id of the caller's request, and the reply is waited for. So
-it does not matter which process runs the execution, or whether one does yet, and a repeated request is the same one.
+An action is posted into the inbox of the execution under the id of the caller's request, and the reply is waited for.
+So it does not matter which process runs the execution, or whether one does yet, and a repeated request is the same one.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from .._core.errors import ExecutionClosed, UsageError
+from .._core.errors import ExecutionClosed
 from ..durable.commit import StoreSession
 from ..durable.requests import read_reply, write_request
 from ..run import actions
 from ..run.actions import Action
 from ..serialize.payload import Types
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Request
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Request, Store
 from .errors import BadRequest
 from .shapes import (
     Answer,
@@ -32,8 +32,8 @@ from .shapes import (
     SetState,
 )
 
-#: The longest id of a request.
-MAX_REQUEST_ID = 256
+#: The kind of a request to run a failed execution again. It is performed by the process that posts it.
+RETRY = "retry"
 
 
 def request_of(id: str, row: ExecutionRow, action: AnyAction, types: Types, at: float) -> Request:
@@ -71,6 +71,19 @@ def _arguments(row: ExecutionRow, action: AnyAction, id: str) -> tuple[Action, t
             raise BadRequest("a retry is not asked of the owner: an execution that has failed has none")
 
 
+def retry_request(id: str, execution: str, force: bool, at: float) -> Request:
+    """The request under which a failed execution is run again."""
+    return Request(id=id, execution=execution, kind=RETRY, data=msgspec.json.encode({"force": force}), at=at)
+
+
+async def post(store: Store, request: Request) -> Request:
+    """Post a request, and return it as it is in the store. Raises `BadRequest` if its id was used for another one."""
+    posted = await store.post(request)
+    if (posted.execution, posted.kind, posted.data) != (request.execution, request.kind, request.data):
+        raise BadRequest("this request id was used for another action; give each intent an id of its own")
+    return posted
+
+
 async def ask(session: StoreSession, request: Request, types: Types, wait: float) -> Any:
     """Post a request, and wait up to `wait` seconds for the reply. Returns the answer in it.
 
@@ -80,9 +93,8 @@ async def ask(session: StoreSession, request: Request, types: Types, wait: float
     store, id = session.store, request.id
     deadline = asyncio.get_running_loop().time() + wait
     with session.hub.watch(executions=[request.execution], requests=[id]) as watch:
-        posted = await store.post(request)
-        if (posted.execution, posted.kind, posted.data) != (request.execution, request.kind, request.data):
-            raise BadRequest("this request id was used for another action; give each intent an id of its own")
+        await post(store, request)
+        row = None
         try:
             while True:
                 found = await store.requests([id])
@@ -103,10 +115,9 @@ async def ask(session: StoreSession, request: Request, types: Types, wait: float
             await asyncio.shield(store.withdraw(id))
             raise
         if await store.withdraw(id) is None:
-            raise TimeoutError(
-                f"nobody who runs flow {'' if row is None else row.flow!r} has replied for {wait:g} s; this was not done"
-            )
+            flow = "" if row is None else row.flow
+            raise TimeoutError(f"nobody who runs flow {flow!r} has replied for {wait:g} s, and this was not done")
     raise TimeoutError(
-        f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may do this later; ask again "
+        f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may still do this; ask again "
         "with the same request id"
     )
