@@ -78,9 +78,10 @@ async def test_actions_reach_an_execution_that_another_process_runs() -> None:
         assert state.state == {"added": 5, "note": "first", "notes": ["first"]}
         assert [it.item async for it in backend.stream("one")] == [{"from": "outside"}]
         await backend.act("one", SetResult(value="done"))
-        await backend.act("one", SetResult(value="again"))
-        await backend.act("one", Close())
         assert (await backend.result("one", wait=10)).result == "done"
+        await backend.start("listening", id="two")
+        await backend.act("two", Close())
+        assert (await backend.result("two", wait=10)).status == "completed"
 
 
 async def test_a_request_is_done_once_however_often_it_comes() -> None:

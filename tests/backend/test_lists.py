@@ -112,7 +112,7 @@ async def test_an_id_that_exists_is_refused_returned_or_followed() -> None:
             assert (await backend.result("one.2", wait=10)).result == 10
             started = [backend.start("doubling", 7, id="one", reuse="new_after_end") for _ in range(5)]
             assert {it.id for it in await asyncio.gather(*started)} == {"one.3"}
-        assert (await backend.start("doubling", 5, id="one", reuse="existing")).id == "one.3"
+        assert (await backend.start("doubling", 5, id="one", reuse="existing")).id == "one"
 
 
 async def test_errors_have_codes() -> None:
