@@ -118,6 +118,6 @@ async def ask(session: StoreSession, request: Request, types: Types, wait: float
             flow = "" if row is None else row.flow
             raise TimeoutError(f"nobody who runs flow {flow!r} has replied for {wait:g} s, and this was not done")
     raise TimeoutError(
-        f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may still do this; ask again "
-        "with the same request id"
+        f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may still do this; ask "
+        "again with the same request id"
     )

@@ -150,8 +150,8 @@ class Backend(Protocol):
         """Create an execution and start it, at once or after `delay` seconds. Returns when the start is in the store.
 
         With an `id` that exists, `reuse` decides: "reject" raises `ExecutionExists`, "existing" returns it as it is,
-        and "new_after_end" starts a new one under the id `id.2`, `id.3` ... if the newest has ended. Raises `UnknownFlow`,
-        `ContractError`, `PayloadError`, `DefinitionError` and `BadRequest`.
+        and "new_after_end" starts a new one under the id `id.2`, `id.3` ... if the newest has ended. Raises
+        `UnknownFlow`, `ContractError`, `PayloadError`, `DefinitionError` and `BadRequest`.
         """
         ...
 

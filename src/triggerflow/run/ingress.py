@@ -700,7 +700,7 @@ def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id:
 
 
 async def until_checkable(runtime: ExecutionRuntime, interrupt: str, value: Any, request: str | None) -> None:
-    """Wait until the sub-flow that asks is open here: it checks the answer. After a restart it is opened by its step."""
+    """Wait until the sub-flow that asks is open here: it checks the answer. After a restart its step opens it."""
     if not is_checkable(runtime, text(interrupt)) and runtime.machine.state.status not in FINAL:
         driver_of(runtime)  # it starts the step
         await runtime.until(lambda: is_checkable(runtime, text(interrupt)))

@@ -192,7 +192,7 @@ def _take_over(link: Link, child: "ExecutionRuntime") -> None:
             if known.status == "resumed":
                 _pass_on(child, number, known)
     outer: Link | None = link
-    while outer is not None:  # who waits there waits for what is known only now
+    while link.asked and outer is not None:  # who wants to answer waits until it can be checked
         outer.parent.wake()
         outer = outer.parent.link
 
