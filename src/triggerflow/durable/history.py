@@ -64,9 +64,9 @@ class History:
         """List executions of this flow, the newest first, without sub-flows.
 
         `status` is one status or several. `since` and `until` (not included) limit the time of creation; each is a
-        datetime with a time zone, or seconds since the epoch. A page has up to `limit` rows; for the next page, pass the
-        id of the last row as `after`. Raises `UnknownExecution` if there is no execution `after`, and `OptionError` for
-        a datetime without a time zone, anything else that is no time, and an unknown status.
+        datetime with a time zone, or seconds since the epoch. A page has up to `limit` rows; for the next page, pass
+        the id of the last row as `after`. Raises `UnknownExecution` if there is no execution `after`, and
+        `OptionError` for a datetime without a time zone, anything else that is no time, and an unknown status.
         """
         return await self._reader.store.executions(
             flow=self._reader.program.name,
