@@ -220,7 +220,11 @@ class Stored(Durability):
             if row is not None and (shared := self.shared) is not None:
                 await self._attach(shared, row)
         if runs and row is not None:  # else nobody can have asked for anything yet, or it has ended
-            await self.session.inbox.look_if_possible()
+            look = self.session.inbox.look_if_possible()
+            if runtime.link is None:
+                await look
+            else:  # its parent has to connect it first: until then, an answer that the parent gets does not reach it
+                self.session.run_in_background(look)
 
     async def _is_mirrored(self, mirror: Mirror) -> bool:
         """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
