@@ -540,22 +540,21 @@ async def test_an_action_of_a_former_owner_is_performed_by_the_new_one() -> None
 async def test_who_waits_takes_over_when_the_owner_dies() -> None:
     """ "when the owner dies: with resume the mirror takes over when it is used" """
     data = MemoryData()
-    async with MemoryStore(data) as other:
-        async with MemoryStore(data, lease=30) as owner:
-            here = desk().create_execution(store=owner, id=ID)
-            await here.async_begin("start")
-            await here.async_settled()
-            there = await desk().async_resume(ID, store=other)
-            reader = there.get_async_runtime_stream()
-            reading = asyncio.create_task(read(reader))
-            waiting = asyncio.create_task(there.async_get_result())
-            await asyncio.sleep(1)
-            owner.crash()
-            began = asyncio.get_running_loop().time()
-            await there.async_continue_with("q", 3)
-            assert 25 < asyncio.get_running_loop().time() - began < 45
-            assert await waiting == 3
-            assert len(await reading) == reader.position == 3
+    async with MemoryStore(data) as other, MemoryStore(data, lease=30) as owner:
+        here = desk().create_execution(store=owner, id=ID)
+        await here.async_begin("start")
+        await here.async_settled()
+        there = await desk().async_resume(ID, store=other)
+        reader = there.get_async_runtime_stream()
+        reading = asyncio.create_task(read(reader))
+        waiting = asyncio.create_task(there.async_get_result())
+        await asyncio.sleep(1)
+        owner.crash()
+        began = asyncio.get_running_loop().time()
+        await there.async_continue_with("q", 3)
+        assert 25 < asyncio.get_running_loop().time() - began < 45
+        assert await waiting == 3
+        assert len(await reading) == reader.position == 3
 
 
 async def test_two_creators_of_one_id_have_one_execution(open_store: Open) -> None:
