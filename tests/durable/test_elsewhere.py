@@ -152,7 +152,8 @@ async def test_a_reader_elsewhere_gets_the_same_items_under_the_same_numbers(two
 
 async def test_a_reader_that_comes_back_goes_on_where_it_was(two: Processes) -> None:
     reader = two.there.get_async_runtime_stream()
-    assert [await anext(reader) for _ in range(2)][0] == "asking"
+    assert await anext(reader) == "asking"
+    assert (await anext(reader))["type"] == "interrupt"
     await reader.aclose()
     await two.here.async_put_into_stream("meanwhile")
     again = two.there.get_async_runtime_stream(after=reader.position)
@@ -540,22 +541,21 @@ async def test_an_action_of_a_former_owner_is_performed_by_the_new_one() -> None
 async def test_who_waits_takes_over_when_the_owner_dies() -> None:
     """ "when the owner dies: with resume the mirror takes over when it is used" """
     data = MemoryData()
-    async with MemoryStore(data) as other:
-        async with MemoryStore(data, lease=30) as owner:
-            here = desk().create_execution(store=owner, id=ID)
-            await here.async_begin("start")
-            await here.async_settled()
-            there = await desk().async_resume(ID, store=other)
-            reader = there.get_async_runtime_stream()
-            reading = asyncio.create_task(read(reader))
-            waiting = asyncio.create_task(there.async_get_result())
-            await asyncio.sleep(1)
-            owner.crash()
-            began = asyncio.get_running_loop().time()
-            await there.async_continue_with("q", 3)
-            assert 25 < asyncio.get_running_loop().time() - began < 45
-            assert await waiting == 3
-            assert len(await reading) == reader.position == 3
+    async with MemoryStore(data) as other, MemoryStore(data, lease=30) as owner:
+        here = desk().create_execution(store=owner, id=ID)
+        await here.async_begin("start")
+        await here.async_settled()
+        there = await desk().async_resume(ID, store=other)
+        reader = there.get_async_runtime_stream()
+        reading = asyncio.create_task(read(reader))
+        waiting = asyncio.create_task(there.async_get_result())
+        await asyncio.sleep(1)
+        owner.crash()
+        began = asyncio.get_running_loop().time()
+        await there.async_continue_with("q", 3)
+        assert 25 < asyncio.get_running_loop().time() - began < 45
+        assert await waiting == 3
+        assert len(await reading) == reader.position == 3
 
 
 async def test_two_creators_of_one_id_have_one_execution(open_store: Open) -> None:
@@ -683,15 +683,14 @@ async def test_approvals_at_one_worker_while_another_one_streams(open_store: Ope
         items: list[Any] = []
 
         async def browser() -> None:
-            async for item in streaming.get_async_runtime_stream(0):
-                items.append(item)
+            items.extend([item async for item in streaming.get_async_runtime_stream(0)])
 
         reading = asyncio.create_task(browser())
         await asyncio.sleep(0.1)
         for number in range(4):
             handle = await make().async_resume(ID, store=b)
-            while not (pending := handle.get_pending_interrupts()):
-                await asyncio.sleep(0.01)
+            await handle.async_settled()
+            pending = handle.get_pending_interrupts()
             assert list(pending) == [f"approve-{number}"]
             await handle.async_continue_with(f"approve-{number}", number + 1)
         await reading
