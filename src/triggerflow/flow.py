@@ -472,7 +472,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             self._runtime, store, options, value,
             id=id, reuse=check_reuse(reuse, where), labels=check_labels(labels, where), delay=delay,
         )  # fmt: skip
-        return await self.async_resume(made, store=store)
+        return await self.async_attach(made, store=store)
 
     def submit(self, value: InputT | None = None, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_submit`."""

@@ -91,9 +91,9 @@ async def test_lists_by_what_is_known_of_an_execution() -> None:
         assert (bad.error.type, bad.error.chunk) == ("ValueError", "double")
         assert (await backend.result("good")).result == 4
         assert not (await backend.result("asking", wait=1)).ended
-        for wrong in ({"limit": 0}, {"limit": 1001}):
+        for wrong in (0, 1001):
             with pytest.raises(BadRequest):
-                await backend.executions(**wrong)
+                await backend.executions(limit=wrong)
 
 
 async def test_an_id_that_exists_is_refused_returned_or_followed() -> None:

@@ -47,6 +47,10 @@ def around(inner: TriggerFlow) -> TriggerFlow:
     return flow
 
 
+def _value(data: Any) -> Any:
+    return data.value
+
+
 async def asks(flow: TriggerFlow, store: Any, id: str, value: Any = "draft") -> Any:
     """An execution that has asked."""
     execution = flow.create_execution(store=store, id=id)
@@ -78,7 +82,7 @@ async def test_a_question_has_what_a_form_needs() -> None:
 async def test_the_type_of_an_event_is_what_its_answer_has_to_be() -> None:
     async with MemoryStore() as store:
         flow = review(resume_event="answered")
-        flow.when(flow.signal("answered", int, external=True)).to(lambda data: data.value).end()
+        flow.when(flow.signal("answered", int, external=True)).to(_value).end()
         await asks(flow, store, "one")
         (asked,) = (await StoreBackend(store, flow).questions()).questions
         assert asked.schema == {"type": "integer"}
@@ -109,8 +113,9 @@ async def test_the_question_of_a_sub_flow_is_listed_once_and_answered_at_the_out
         assert asked.asked_by == child.id
         assert child.questions == 1
         assert (await backend.get("one")).questions == 0
-        for place in ({"flow": "outer"}, {"execution": "one"}, {"execution": child.id}, {}):
-            assert (await backend.questions(**place)).questions == [asked], place
+        assert (await backend.questions(flow="outer")).questions == [asked]
+        for id in ("one", child.id):
+            assert (await backend.questions(execution=id)).questions == [asked]
         assert (await backend.questions(flow="review")).questions == []
         await execution.async_continue_with(asked.id, "yes")
         assert await execution.async_get_result() == "yes"

@@ -133,6 +133,8 @@ def handler(name: str, behaviour: Behaviour) -> Callable[[Any], Any]:
                 await data.async_emit(effect.name, value, settle=effect.act == "settle")
             elif effect.act == "set":
                 data.state.set(effect.name, value)
+            elif effect.act == "flow":
+                await data.flow_state.async_set(effect.name, value)
             else:
                 await data.async_put_into_stream(value)
         if behaviour.fails:
@@ -214,11 +216,11 @@ class _Author:
         return self.chains if chain == last or self.rarely() else self.number(chain + 1, last)
 
     def effect(self, chain: int) -> Effect:
-        acts: tuple[Act, ...] = ("emit", "settle", "emit", "settle", "set", "put")
+        acts: tuple[Act, ...] = ("emit", "settle", "emit", "settle", "set", "flow", "put")
         if not self.plain:
             acts += ("delay", "park")
         if not self.ordered:
-            acts += ("loose", "drop", "spawn", "append", "append", "delete", "flow", "stop", "result", "guess", "guess")
+            acts += ("loose", "drop", "spawn", "append", "append", "delete", "stop", "result", "guess", "guess")
         act: Act = self.one_of(*acts)
         letter = {"set": "s", "append": "l", "delete": "l", "flow": "f"}.get(act, "e")
         return Effect(act, f"{letter}{self.later(chain)}", self.one_of(None, 0, "text", False))

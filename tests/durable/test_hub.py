@@ -1,7 +1,7 @@
 """The hub of a store: who waits for an execution or a request is told when it changes, whoever has changed it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,7 +34,7 @@ class CountedStore(MemoryStore):
 
 
 @asynccontextmanager
-async def two() -> AsyncIterator[tuple[CountedStore, MemoryStore]]:
+async def two() -> AsyncGenerator[tuple[CountedStore, MemoryStore]]:
     data = MemoryData()
     async with CountedStore(data) as store, MemoryStore(data) as other:
         await other.append([new("x"), new("y")])
@@ -106,6 +106,13 @@ async def test_one_call_waits_for_all_and_none_when_nobody_waits() -> None:
             await other.append([more("x", 2, b"c")])
             await watch.changed()
             assert len(await store.records("x")) == 3
+
+
+async def test_a_watch_keeps_the_hub() -> None:
+    async with two() as (store, _):
+        with session_of(store).hub.watch(executions=["x"]), session_of(store).hub.watch(executions=["y"]):
+            await asyncio.sleep(0)
+            assert store.waiting == 1
 
 
 async def test_a_watch_of_everything_is_told_the_names() -> None:

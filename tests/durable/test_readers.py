@@ -16,6 +16,7 @@ from tests.support import drain, read
 from triggerflow import TriggerFlow
 from triggerflow._core.errors import RemoteChunkError, UnknownExecution
 from triggerflow.errors import ExecutionCancelled
+from triggerflow.stores import ExecutionRow, MemoryData, MemoryStore
 
 Open = Callable[[], Any]
 COUNT = 6000
@@ -260,3 +261,132 @@ async def test_a_merged_value_goes_over_pages_and_what_is_held(open_store: Open)
         assert await read(execution.get_async_runtime_stream(compact=True)) == [{"delta": text}]
         assert await read(flow.history(store).stream("l", compact=True)) == [{"delta": text}]
         assert execution.get_async_runtime_stream(compact=True).position == 0
+
+
+class CountedStore(MemoryStore):
+    """Counts the queries of readers."""
+
+    queries = 0
+
+    async def find(self, execution: str) -> ExecutionRow | None:
+        self.queries += 1
+        return await super().find(execution)
+
+    async def items(self, execution: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        self.queries += 1
+        return await super().items(execution, after=after, limit=limit)
+
+    async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        self.queries += 1
+        return await super().records(execution, first=first, limit=limit)
+
+
+def ticking(count: int) -> TriggerFlow:
+    flow = TriggerFlow(name="ticking")
+
+    @flow.chunk("tick")
+    async def tick(data: Any) -> str:
+        for number in range(count):
+            await data.async_put_into_stream(number)
+            await asyncio.sleep(10)
+        return "done"
+
+    flow.to(tick).end()
+    return flow
+
+
+async def test_a_thousand_readers_of_one_execution_query_as_often_as_one() -> None:
+    data, flow = MemoryData(), ticking(20)
+
+    async def queries(count: int, id: str) -> int:
+        async with MemoryStore(data) as owner, CountedStore(data) as store:
+            execution = flow.create_execution(store=owner, id=id)
+            await execution.async_begin()
+            history = flow.history(store)
+            found = await asyncio.gather(*[read(history.stream(id, after=number % 3)) for number in range(count)])
+            assert found == [list(range(number % 3, 20)) for number in range(count)]
+            return store.queries
+
+    one = await queries(1, "one")
+    assert await queries(1000, "many") <= one + 10
+
+
+async def test_a_reader_queries_nothing_while_nothing_changes() -> None:
+    data, flow = MemoryData(), asking()
+    async with MemoryStore(data) as owner, CountedStore(data) as store:
+        execution = flow.create_execution(store=owner, id="a")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        reading = asyncio.ensure_future(read(flow.history(store).stream("a")))
+        await asyncio.sleep(1)
+        before = store.queries
+        await asyncio.sleep(1000)
+        await flow.create_execution(store=owner, id="b").async_open()  # nobody waits for this one
+        await asyncio.sleep(1000)
+        assert store.queries == before
+        await execution.async_continue_with("approve", "yes")
+        assert (await reading)[-1] == "published: yes"
+
+
+async def test_a_late_reader_gets_what_is_not_kept_for_others() -> None:
+    flow = TriggerFlow(name="many")
+
+    @flow.chunk("put")
+    async def put(data: Any) -> str:
+        for number in range(3000):
+            await data.async_put_into_stream(number)
+        data.pause_for(interrupt_id="go on")
+        return "done"
+
+    @flow.chunk("end")
+    async def end(data: Any) -> str:
+        await data.async_put_into_stream("last")
+        return "done"
+
+    flow.to(put).to(end).end()
+    data = MemoryData()
+    async with MemoryStore(data) as owner, MemoryStore(data) as store:
+        execution = flow.create_execution(store=owner, id="m")
+        await execution.async_begin()
+        history = flow.history(store)
+        early = asyncio.ensure_future(read(history.stream("m")))
+        await asyncio.sleep(1)
+        late = [asyncio.ensure_future(read(history.stream("m", after=after))) for after in (0, 1, 1999, 2000, 2999)]
+        await asyncio.sleep(1)
+        await execution.async_continue_with("go on")
+        everything = await early
+        assert everything == await read(history.stream("m", follow=False))
+        assert [item for item in everything if not isinstance(item, dict)] == [*range(3000), "last"]
+        assert await asyncio.gather(*late) == [everything[after:] for after in (0, 1, 1999, 2000, 2999)]
+
+
+async def test_the_id_of_a_deleted_execution_can_be_read_again() -> None:
+    data, flow = MemoryData(), asking()
+    async with MemoryStore(data) as store:
+        history = flow.history(store)
+        for turn in range(3):
+            async with MemoryStore(data) as owner:
+                execution = flow.create_execution(store=owner, id="a")
+                await read(execution.get_async_runtime_stream(f"news {turn}"), 2)
+                reading = asyncio.ensure_future(read(history.stream("a")))
+                waiting = asyncio.ensure_future(read(history.stream("a", after=50)))
+                await asyncio.sleep(1)
+                await execution.async_continue_with("approve", "yes")
+                assert (await reading)[0] == f"draft of news {turn}"
+                assert await waiting == []
+                assert (await history.prune(keep=0)).deleted == 1
+        with pytest.raises(UnknownExecution, match="'a'"):
+            await read(history.stream("a"))
+
+
+async def test_a_reader_ends_when_its_execution_is_deleted_meanwhile() -> None:
+    data, flow = MemoryData(), asking()
+    async with MemoryStore(data) as owner, MemoryStore(data) as store:
+        execution = flow.create_execution(store=owner, id="a")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        reader = flow.history(store).stream("a")
+        assert await read(reader, 2) == await read(flow.history(store).stream("a", follow=False))
+        await execution.async_continue_with("approve", "yes")
+        await execution.async_get_result()
+        await flow.history(store).prune(keep=0)
+        with pytest.raises(UnknownExecution, match="'a'"):
+            await anext(reader)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from tests.support import now
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Schedule, Worker, schedule_state
@@ -38,8 +39,8 @@ Open = Callable[..., Any]
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR, DAY = 3600.0, 86400.0
 
-#: A worker that seldom looks at the store before something is due: a year has many seconds.
-RARELY: dict[str, Any] = {"poll": HOUR}
+#: A worker that looks at the store when something is due or has changed: a year has many seconds.
+RARELY: dict[str, Any] = {"poll": 40 * DAY}
 
 
 def report(seconds: float = 0) -> TriggerFlow[Any, Any]:
@@ -258,6 +259,30 @@ async def test_a_worker_that_dies_at_a_tick_loses_and_doubles_nothing(
         assert [row.status for row in rows] == ["completed"] * 10
         moments = [datetime.fromisoformat(row.labels["tick"]).timestamp() for row in rows]
         assert {later - before for before, later in pairwise(moments)} == {60}
+
+
+@needs_postgres
+@pytest.mark.real_time
+@pytest.mark.parametrize("written", [False, True])
+async def test_on_postgres_a_worker_dies_and_two_others_start_each_tick_once(written: bool) -> None:
+    flows = [report() for _ in range(3)]
+    schema = shared_cluster().schema()
+    every_second: dict[str, Any] = {"every": 1, "limit": 5, "overlap": "allow", "missed": "all"}
+    async with AsyncExitStack() as stack:
+        inner = await stack.enter_async_context(postgres_store(schema))
+        dies: Any = Dies(inner, 2, written=written)
+        worker = Worker(dies, flows[0])
+        await worker.__aenter__()
+        await flows[0].async_schedule("often", store=inner, **every_second)
+        async with asyncio.timeout(30):
+            await dies.dead.wait()
+        await worker.__aexit__(None, None, None)
+        stores = [await stack.enter_async_context(working(postgres_store(schema), flow)) for flow in flows[1:]]
+        async with asyncio.timeout(30):
+            while [row.status for row in await started(stores[0])].count("completed") < 5:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        moments = [datetime.fromisoformat(row.labels["tick"]).timestamp() for row in await started(stores[0])]
+        assert [later - before for before, later in pairwise(moments)] == [1, 1, 1, 1]
 
 
 async def test_a_store_that_fails_for_a_while_loses_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:

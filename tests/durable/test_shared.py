@@ -2,6 +2,7 @@
 change is made once and wakes each listener once, whatever ends in between."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from tests.durable.conftest import Open
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
-from triggerflow.errors import PayloadError
+from triggerflow.errors import BlockingCallError, PayloadError
+from triggerflow.stores import SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -271,3 +273,172 @@ async def test_what_cannot_be_recorded_changes_nothing(open_store: Open) -> None
         with pytest.raises(TypeError, match="only a list"):
             await flow.async_append_flow_data("k", 1, store=store)
         assert await flow.async_get_flow_data("k", store=store) == 1
+
+
+async def test_a_repeated_chunk_changes_once_what_it_had_changed_before_its_process_ended(open_store: Open) -> None:
+    """guide/state: a change is made once, also if the process ends or the chunk is repeated."""
+
+    def appending(stops: bool) -> TriggerFlow:
+        flow = TriggerFlow("f")
+
+        @flow.chunk("append")
+        async def append(data: Data) -> Any:
+            data.flow_state.append("log", "once")
+            data.flow_state.append("log", "once more")
+            await data.async_put_into_stream("changed")
+            if stops:
+                await asyncio.sleep(1000)
+            data.flow_state.append("log", "later")
+            return list(data.flow_state.get("log"))
+
+        flow.to(append).end()
+        return flow
+
+    async with open_store() as here:
+        execution = appending(stops=True).create_execution(store=here, id="1")
+        async for _ in execution.get_async_runtime_stream(None):
+            break
+        await execution.async_suspend()
+    async with open_store() as there:
+        again = await appending(stops=False).async_resume("1", store=there)
+        assert await again.async_get_result() == ["once", "once more", "later"]
+
+
+async def test_a_change_of_an_execution_that_another_process_has_taken_over_is_not_made(open_store: Open) -> None:
+    """durable: a change is committed with the records of its chunk, or not at all."""
+    flow, other = TriggerFlow("f"), TriggerFlow("f")
+    go = asyncio.Event()
+
+    @flow.chunk("change")
+    async def change(data: Data) -> None:
+        await go.wait()
+        data.flow_state.append("log", 1)
+
+    @other.chunk("change")
+    async def changes(data: Data) -> None:
+        data.flow_state.append("log", 2)
+
+    flow.to(change)
+    other.to(changes)
+    async with open_store() as here, open_store() as there:
+        execution = flow.create_execution(store=here, id="1")
+        await execution.async_begin(None)
+        await here.release(["1"])  # as if it were dead
+        again = await other.async_resume("1", store=there)
+        await again.async_get_result()
+        go.set()
+        await asyncio.sleep(1)
+        assert await flow.async_get_flow_data("log", store=there) == [2]
+
+
+async def test_a_fork_and_a_loaded_execution_listen_from_then_on(open_store: Open, tmp_path: Path) -> None:
+    one, other = listener(), listener()
+    async with open_store() as here:
+        execution = one.create_execution(store=here, id="first")
+        await execution.async_begin(None)
+        await one.async_set_flow_data("key", "early", store=here)
+        await asyncio.sleep(1)
+        await execution.async_suspend()
+        records = (await here.find("first")).records
+        await one.history(here).fork("first", at=records, new_id="fork")
+        await one.history(here).export("first", tmp_path / "first.jsonl")
+        await one.history(here).load(tmp_path / "first.jsonl", id="loaded")
+        await here.release(["fork", "loaded"])
+    async with open_store() as there, Worker(there, other, poll=0.1):
+        await other.async_set_flow_data("key", "late", store=there)
+        await asyncio.sleep(1)
+        await other.async_set_flow_data("key", "stop", store=there)
+        await asyncio.sleep(1)
+        for id in ("first", "fork", "loaded"):
+            assert (await other.history(there).state_at(id)).result == ["early", "late", "stop"], id
+
+
+async def test_a_new_definition_listens_to_other_keys(open_store: Open) -> None:
+    def listening(key: str) -> TriggerFlow:
+        flow = TriggerFlow("f")
+
+        @flow.chunk("heard")
+        async def heard(data: Data) -> Any:
+            return data.value
+
+        flow.when({"flow_data": key}).to(heard).end()
+        flow.when(flow.signal("stay", external=True)).to(heard)
+        return flow
+
+    one, other = listening("old"), listening("new")
+    async with open_store() as here:
+        execution = one.create_execution(store=here, id="1")
+        await execution.async_begin(None)
+        await execution.async_suspend()
+    async with open_store() as there, Worker(there, other, poll=0.1):
+        again = await other.async_resume("1", store=there)
+        await asyncio.sleep(1)
+        await other.async_set_flow_data("old", 1, store=there)
+        await other.async_set_flow_data("new", 2, store=there)
+        await asyncio.sleep(1)
+        assert (await there.find("1")).status == "completed"
+        assert (await other.history(there).state_at("1")).result == 2
+        del again
+
+
+async def test_a_retried_execution_listens_again(open_store: Open) -> None:
+    flow = TriggerFlow("f")
+    works = False
+
+    @flow.chunk("fail")
+    async def fail(data: Data) -> None:
+        if not works:
+            raise ValueError("not yet")
+
+    @flow.chunk("heard")
+    async def heard(data: Data) -> Any:
+        return data.value
+
+    flow.to(fail)
+    flow.when({"flow_data": "key"}).to(heard).end()
+    flow.when(flow.signal("stay", external=True)).to(heard)
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="1")
+        with pytest.raises(ValueError, match="not yet"):
+            await execution.async_start(None)
+        await flow.async_set_flow_data("key", "while it had failed", store=store)
+        works = True
+        again = await flow.async_retry("1", store=store)
+        await asyncio.sleep(1)
+        await flow.async_set_flow_data("key", "heard", store=store)
+        assert await again.async_get_result(timeout=10) == "heard"
+
+
+def test_scripts_change_the_data_with_plain_calls(tmp_path: Path) -> None:
+    """guide/state: `flow.set_flow_data(..., store=store)`; without a store it is the data of this process."""
+    flow = adder()
+    flow.set_flow_data("log", ["of this process"])
+    with SQLiteStore(tmp_path / "runs.db") as store:
+        assert flow.get_flow_data("log") == ["of this process"]
+        assert flow.get_flow_data("log", "nothing", store=store) == "nothing"
+        flow.append_flow_data("log", 1, store=store)
+        assert flow.create_execution(store=store).start(2) == [1, 2]
+        assert flow.get_flow_data("log", store=store) == [1, 2]
+        flow.del_flow_data("log", store=store)
+        assert flow.get_flow_data("log", store=store) is None
+
+
+async def test_a_plain_call_does_not_block_the_loop(open_store: Open) -> None:
+    flow = adder()
+    async with open_store() as store:
+        with pytest.raises(BlockingCallError, match=r"await flow\.async_set_flow_data"):
+            flow.set_flow_data("log", 1, store=store)
+
+
+async def test_threads_read_and_change_shared_data(open_store: Open) -> None:
+    flow = TriggerFlow("f")
+
+    def count(data: Data) -> int:
+        data.flow_state.append("seen", data.value)
+        return len(data.flow_state.get("seen"))
+
+    flow.for_each(concurrency=4).to(flow.chunk("count")(count)).end_for_each().end()
+    async with open_store() as store:
+        found = await run(flow, store, list(range(40)))
+        assert sorted(await flow.async_get_flow_data("seen", store=store)) == list(range(40))
+        assert max(found) == 40

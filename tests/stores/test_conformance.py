@@ -8,12 +8,10 @@ from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
-from triggerflow.testing.store_changes import ChangesConformance
-from triggerflow.testing.store_schedules import SchedulesConformance
 from triggerflow.testing.stores import new, refused
 
 
-class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance):
+class TestMemoryStore(StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.data = MemoryData()
@@ -44,7 +42,7 @@ class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance
             assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
 
 
-class TestSQLiteStore(ChangesConformance, SchedulesConformance, StoreConformance):
+class TestSQLiteStore(StoreConformance):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"
@@ -55,7 +53,7 @@ class TestSQLiteStore(ChangesConformance, SchedulesConformance, StoreConformance
 
 @needs_postgres
 @pytest.mark.real_time
-class TestPostgresStore(StoreConformance, ChangesConformance):
+class TestPostgresStore(StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.schema = shared_cluster().schema()

@@ -6,9 +6,10 @@ import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions
 
 
 @contextmanager
-def umask(mask: int) -> Iterator[None]:
+def umask(mask: int) -> Generator[None]:
     before = os.umask(mask)
     try:
         yield
@@ -66,7 +67,7 @@ async def test_only_its_user_can_read_what_an_execution_is_written_to(tmp_path: 
     flow = TriggerFlow(name="f")
 
     @flow.chunk
-    async def step(data):
+    async def step(data: Any) -> Any:
         return "secret"
 
     flow.to(step).end()
@@ -115,7 +116,7 @@ async def test_pruning_can_shrink_the_file(tmp_path: Path) -> None:
     flow = TriggerFlow(name="f")
 
     @flow.chunk
-    async def step(data):
+    async def step(data: Any) -> Any:
         return data.value * 2
 
     flow.to(step).end()

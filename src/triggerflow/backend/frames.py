@@ -7,20 +7,25 @@ If the number of open runs differs from what follows from that, runs have ended 
 cancellation, a block that ended), and then all are compared.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 
 from .._core import commands, events
 from .._core.errors import StoreDamaged
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
+from ..drivers.tasks import start_task
 from ..durable.commit import session_of
-from ..durable.hub import Watch
-from ..durable.reader import ExecutionReader, Step
+from ..durable.reader import ExecutionReader, Place, Step
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .shapes import Frame, QuestionChange, RunChange
 from .values import failed, shown, shown_record, state_info, sub_flow_of
 
+#: The kind of a frame with the whole state.
+MOMENT = "moment"
+#: How many of the newest frames of an execution its followers share. Who is slower reads the store itself.
+KEPT = 1000
 #: Records after which any run can have changed.
 _EVERYTHING = (events.Recovered, events.Retried)
 
@@ -169,37 +174,148 @@ def _look(run: RunChunk) -> tuple[int, int, str, str]:
     return run.phase.value, run.attempt, run.node.id, run.node.name
 
 
-async def frames(reader: ExecutionReader, row: ExecutionRow, after: int, follow: bool) -> AsyncIterator[Frame]:
-    """The frames of an execution after number `after`; with `follow`, also those that come, until it ends."""
-    with ExitStack() as stack:
-        watch: Watch | None = None
-        if follow:
-            watch = stack.enter_context(session_of(reader.store).hub.watch(executions=[row.id]))
-            row = await reader.row(row.id)
-        earliest = await reader.earliest(row)
-        place, value = await reader.place(row, max(after, earliest))
+async def frames(reader: ExecutionReader, row: ExecutionRow, after: int) -> AsyncIterator[Frame]:
+    """The frames of an execution after number `after`, up to the newest that `row` counts."""
+    cutter = await _Cutter.at(reader, row, after)
+    async for frame in cutter.frames(row):
+        yield frame
+
+
+class _Cutter:
+    """Cuts the frames of one execution, and goes on where it was when there are more."""
+
+    def __init__(self, reader: ExecutionReader, id: str) -> None:
+        self._reader = reader
+        self._id = id
+        self._place: Place
+        self._known: _Known
+        #: the whole state, if frames before it are gone
+        self._first: Frame | None = None
+
+    @classmethod
+    async def at(cls, reader: ExecutionReader, row: ExecutionRow, after: int) -> "_Cutter":
+        """Begin after frame `after`, or with a frame of the whole state if the one behind it is gone."""
+        made = cls(reader, row.id)
+        await made._begin(row, after)
+        return made
+
+    async def _begin(self, row: ExecutionRow, after: int) -> None:
+        earliest = await self._reader.earliest(row)
+        self._place, value = await self._reader.place(row, max(after, earliest))
         if earliest > after:
-            yield _moment_frame(reader, row, place.machine, value)
-            after = earliest
-        known = _Known(row.id, place.machine, after)
+            self._first = _moment_frame(self._reader, row, self._place.machine, value)
+        self._known = _Known(self._id, self._place.machine, max(after, earliest))
+
+    @property
+    def number(self) -> int:
+        """The number of the last frame that was cut."""
+        return self._place.machine.state.records
+
+    async def frames(self, row: ExecutionRow) -> AsyncIterator[Frame]:
+        """Cut the frames up to the newest that `row` counts."""
         while True:
+            if self._first is not None:
+                first, self._first = self._first, None
+                yield first
             try:
-                async for step in reader.steps_after(row, place):
-                    place = step.place
-                    yield known.frame(step, reader)
-            except StoreDamaged:
-                row = await reader.row(row.id)
-                if await reader.earliest(row) <= place.machine.state.records:
-                    raise
-                place, value = await reader.place(row, await reader.earliest(row))  # a compaction was faster
-                yield _moment_frame(reader, row, place.machine, value)
-                known = _Known(row.id, place.machine, place.machine.state.records)
-                continue
-            if watch is None or row.status in FINAL_STATUSES:
+                async for step in self._reader.steps_after(row, self._place):
+                    self._place = step.place
+                    yield self._known.frame(step, self._reader)
                 return
-            while row.records == place.machine.state.records and row.status not in FINAL_STATUSES:
-                await watch.changed()
-                row = await reader.row(row.id)
+            except StoreDamaged:
+                row = await self._reader.row(self._id)
+                if await self._reader.earliest(row) <= self.number:
+                    raise
+                await self._begin(row, self.number)  # a compaction was faster
+
+
+class Followers:
+    """The followers of one execution in this process: they share one replay and its newest frames.
+
+    A task reads what is new, once for all of them, as long as there is one.
+    """
+
+    def __init__(self, reader: ExecutionReader, id: str) -> None:
+        self._reader = reader
+        self._id = id
+        self.count = 0
+        #: whether nothing more will come: the execution has ended, or could not be read
+        self.over = False
+        self._error: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+        #: the newest frames in order. Who has the frame of number `_floor`, or a later one, lacks none before them
+        self._frames: deque[Frame] = deque()
+        self._floor = 0
+        self._news = asyncio.Event()
+
+    async def after(self, after: int) -> AsyncIterator[Frame]:
+        """The frames after number `after`, and each new one, until the execution has ended."""
+        number = -1
+        while True:
+            if number < self._floor:  # it has just come, or is too slow to share
+                row = await self._reader.row(self._id)
+                cutter = await _Cutter.at(self._reader, row, max(number, after))
+                async for frame in cutter.frames(row):
+                    yield frame
+                number = cutter.number
+                if row.status in FINAL_STATUSES:
+                    return
+                if self._task is None:
+                    self._floor = number
+                    self._task = start_task(asyncio.get_running_loop(), self._read(cutter))
+            elif new := self._newer(number):
+                for frame in new:
+                    number = frame.number
+                    yield frame
+            elif self._error is not None:
+                raise self._error.with_traceback(None)
+            elif self.over:
+                return
+            else:
+                await self._news.wait()
+
+    def _newer(self, number: int) -> list[Frame]:
+        found: list[Frame] = []
+        for frame in reversed(self._frames):
+            if frame.number <= number:
+                break
+            found.append(frame)
+        return found[::-1]
+
+    async def _read(self, cutter: _Cutter) -> None:
+        try:
+            with session_of(self._reader.store).hub.watch(executions=[self._id]) as watch:
+                while True:
+                    row = await self._reader.row(self._id)
+                    if row.records > cutter.number:
+                        async for frame in cutter.frames(row):
+                            self._add(frame)
+                        self._tell()
+                    elif row.status in FINAL_STATUSES:
+                        break
+                    else:
+                        await watch.changed()
+        except Exception as error:  # each follower raises it
+            self._error = error
+        self.over = True
+        self._tell()
+
+    def _add(self, frame: Frame) -> None:
+        if frame.kind == MOMENT:  # it stands for all that came before
+            self._frames.clear()
+            self._floor = 0
+        self._frames.append(frame)
+        if len(self._frames) > KEPT:
+            self._floor = self._frames.popleft().number
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def close(self) -> None:
+        """Nobody follows any more."""
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _moment_frame(reader: ExecutionReader, row: ExecutionRow, machine: Machine, value: object) -> Frame:
@@ -207,7 +323,7 @@ def _moment_frame(reader: ExecutionReader, row: ExecutionRow, machine: Machine, 
     return Frame(
         number=state.moment,
         at=row.created,
-        kind="moment",
+        kind=MOMENT,
         status=state.status,
         definition=state.definition,
         state=state,

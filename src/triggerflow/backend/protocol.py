@@ -43,15 +43,17 @@ class Backend(Protocol):
         """The flows whose code is here or that have executions, by name."""
         ...
 
-    async def contract(self, flow: str) -> Contract:
-        """What a flow takes and gives, as JSON Schema. Raises `UnknownFlow`."""
+    async def contract(self, flow: str, *, definition: str | None = None) -> Contract:
+        """What a flow takes and gives, as JSON Schema; with a fingerprint, the signals are those of that definition of
+        it, as in `drawing`. Raises `UnknownFlow`."""
         ...
 
     async def drawing(
         self, flow: str, *, definition: str | None = None, mode: Literal["simplified", "detailed"] = "simplified"
     ) -> Drawing:
-        """The graph of a flow; with a fingerprint, as that definition of it is in the store. A drawing of a fingerprint
-        never changes. Raises `UnknownFlow`, also for a fingerprint that the store lacks."""
+        """The graph of a flow; with a fingerprint (`ExecutionInfo.definition`), of that definition of it, which never
+        changes. A flow whose code is not here and that ran only as a sub-flow needs a fingerprint. Raises
+        `UnknownFlow`, also for a fingerprint that the store lacks."""
         ...
 
     # -- lists -------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Times are seconds since the epoch. *Values* (of starts, results, signals, states, stream items, answers) are JSON, too.
 A value that JSON lacks is shown in this way: tuples and sets as lists; bytes (base64), dates, times, decimals, UUIDs
-and floats that are not finite as texts; an object of a registered class as `{"$type": name, field: value ...}`, a member
-of an enum as `{"$type": name, "value": value}`, and a dict with other keys than texts as
+and floats that are not finite as texts; an object of a registered class as `{"$type": name, field: value ...}`, a
+member of an enum as `{"$type": name, "value": value}`, and a dict with other keys than texts as
 `{"$type": "dict", "items": [[key, value] ...]}`. It is shown the same whether the program has the class or not.
 
 A *moment* of an execution is the number of its records that have happened. Moment 0 is before the first record, and the

@@ -74,7 +74,7 @@ class Flow(Protocol):
 class StoreBackend:
     """A `Backend` over an open store. It runs nothing: run a `Worker` on the store, in this or another process.
 
-    `flows` are those whose executions it can start; flows that these run as sub-flows are known with them. Every
+    `flows` are those whose executions it can start, together with the flows that they run as sub-flows. Every
     execution in the store can be read, also without its code: then its definition comes out of the store, and values of
     classes that are not registered here are shown with the name of their type. The store must stay open.
 
@@ -84,25 +84,26 @@ class StoreBackend:
     def __init__(self, store: Store, *flows: Flow) -> None:
         self._store = store
         self._session = session_of(store)
-        self._flows: dict[str, FlowRuntime] = {}
         self._names = [flow.name for flow in flows]
+        self._flows: dict[str, FlowRuntime] = {}
         for flow in flows:
-            self._add(flow.__flow_runtime__())
+            code = flow.__flow_runtime__()
+            code.require_name()
+            if self._flows.setdefault(flow.name, code) is not code:
+                raise UsageError(f"a backend was given two flows of the name {flow.name!r}; each needs one of its own")
+        for code in list(self._flows.values()):
+            self._add_sub_flows(code)
         self._programs = Programs(store, self._flows)
+        self._followers: dict[str, framing.Followers] = {}
         #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
         self._unlisted: list[str] | None = None
 
-    def _add(self, flow: FlowRuntime) -> None:
-        flow.require_name()
-        known = self._flows.get(flow.name)
-        if known is flow:
-            return
-        if known is not None:
-            raise UsageError(f"a backend was given two flows of the name {flow.name!r}; each needs one of its own")
-        self._flows[flow.name] = flow
-        for inner in flow.program().sub_flows.values():
-            if inner.__flow_runtime__().is_named:
-                self._add(inner.__flow_runtime__())
+    def _add_sub_flows(self, code: FlowRuntime) -> None:
+        for inner in code.program().sub_flows.values():
+            known = inner.__flow_runtime__()
+            if known.is_named and known.name not in self._flows:
+                self._flows[known.name] = known
+                self._add_sub_flows(known)
 
     # -- flows -------------------------------------------------------------------------------------------------------
 
@@ -121,9 +122,9 @@ class StoreBackend:
             )
         return found
 
-    async def contract(self, flow: str) -> Contract:
+    async def contract(self, flow: str, *, definition: str | None = None) -> Contract:
         """See `Backend.contract`."""
-        return contract_of(await self._definition(flow, None), self._flows.get(flow))
+        return contract_of(await self._definition(flow, definition), self._flows.get(flow))
 
     async def drawing(
         self, flow: str, *, definition: str | None = None, mode: Literal["simplified", "detailed"] = "simplified"
@@ -239,8 +240,23 @@ class StoreBackend:
         row = await self._row(id)
         if not 0 <= after <= row.records:
             raise BadRequest(f"execution {id!r} has {row.records} frames; there is none after number {after}")
-        async for frame in framing.frames(self._programs.reader(row.flow), row, after, follow):
-            yield frame
+        if not follow:
+            async for frame in framing.frames(self._programs.reader(row.flow), row, after):
+                yield frame
+            return
+        followers = self._followers.get(id)
+        if followers is None or followers.over:
+            followers = self._followers[id] = framing.Followers(self._programs.reader(row.flow), id)
+        followers.count += 1
+        try:
+            async for frame in followers.after(after):
+                yield frame
+        finally:
+            followers.count -= 1
+            if not followers.count:
+                followers.close()
+                if self._followers.get(id) is followers:
+                    del self._followers[id]
 
     async def stream(
         self, id: str, *, after: int = 0, follow: bool = False, compact: bool = False

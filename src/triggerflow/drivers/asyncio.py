@@ -307,6 +307,10 @@ class AsyncioDriver:
         if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not run.handle:
             self.on_loop_closed("its event loop was closed while it ran")
             raise error
+        log = self.runtime.log
+        if log is not None and log.suspended is not None and isinstance(error, Exception | asyncio.CancelledError):
+            # The chunk was stopped, and runs again elsewhere: it has neither failed nor needs its fallback.
+            return None, events.Cancelled(self.runtime.environment.now(), run.id)
         if isinstance(error, asyncio.CancelledError):
             if run.handle.cancelling():
                 self.cancelled_from_outside(run)

@@ -31,10 +31,10 @@ class StoreSession:
     Executions, a worker and a running commit hold references to it; it holds a reference to the store.
     """
 
-    def __init__(self, store: Store, stored_definitions: set[str]) -> None:
+    def __init__(self, store: Store, stored_definitions: set[str], hub: Hub) -> None:
         self.store = store
         #: tells about changes of the store, by this process or another one
-        self.hub = Hub(store)
+        self.hub = hub
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
@@ -225,9 +225,10 @@ class _PerStore:
     It must not refer to the store, which would never be freed otherwise.
     """
 
-    __slots__ = ("definitions", "session")
+    __slots__ = ("definitions", "hub", "session")
 
     def __init__(self) -> None:
+        self.hub: Callable[[], Hub | None] = lambda: None
         self.session: Callable[[], StoreSession | None] = lambda: None
         self.definitions: set[str] = set()
 
@@ -289,7 +290,11 @@ def session_of(store: Store) -> StoreSession:
         )
         session = None
     if session is None:
-        session = StoreSession(store, known.definitions)
+        hub = known.hub()
+        if hub is None:
+            hub = Hub(store)
+            known.hub = ref(hub)
+        session = StoreSession(store, known.definitions, hub)
         known.session = ref(session)
         if isinstance(store, OpenedInScripts):
             store.before_closing(_stopping(ref(session)))

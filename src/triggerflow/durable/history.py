@@ -113,16 +113,18 @@ class History:
         follow: bool = True,
         compact: bool = False,
         timeout: float | None = None,
-        poll: float = 0.25,
+        poll: float | None = None,
     ) -> StoreReader:
         """Return an async iterator over the items of the runtime stream. The execution may run in any process.
 
-        It begins after item number `after`, and queries the store for new items at least every `poll` seconds. It ends
-        when the stream was stopped or the execution has ended, and raises the error of a failed execution. With
-        `follow=False` it ends after the items that are in the store. With `compact=True`, consecutive items that are
-        already in the store are merged if they differ in their text only; see `run.stream`. It
-        raises `TimeoutError` if no item comes for `timeout` seconds (default:
-        no limit), and `UsageError` for a negative `after` or a `poll` that is not positive.
+        It begins after item number `after`. It ends when the stream was stopped or the execution has ended, and raises
+        the error of a failed execution. With `follow=False` it ends after the items that are in the store. With
+        `compact=True`, consecutive items that are already in the store are merged if they differ in their text only;
+        see `run.stream`. It raises `TimeoutError` if no item comes for `timeout` seconds (default: no limit), and
+        `UsageError` for a negative `after` or a `poll` that is not positive.
+
+        The store tells when there are new items, and readers of one execution share what they read. So they must not
+        change the items. `poll`, in seconds, was the pause between two queries; it has no meaning any more.
         """
         return StoreReader(self._reader, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
 

@@ -14,7 +14,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from .._core.errors import StoreError, UsageError
 from ..drivers.tasks import start_task
@@ -115,10 +116,15 @@ class Watch:
 
 
 class Hub:
-    """Distributes the changes of one open store to the watches of this process."""
+    """Distributes the changes of one open store to the watches of this process.
+
+    There is one for each store object, as long as a session of it or a watch exists.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: what readers of the same execution share (`following`), by its id and the types of its flow
+        self.followed: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         #: the watches of each execution, request and so on, by kind and id
         self.watches: dict[_Key, set[Watch]] = {}
         self._all: set[Watch] = set()

@@ -48,16 +48,33 @@ class Scheduling:
         self._flows: dict[str, ScheduledFlow] = {
             name: flow for name, flow in flows.items() if hasattr(flow, "__flow_runtime__")
         }
+        #: when to look again; only valid if `_is_current`
+        self._again: float | None = None
+        self._is_current = False
         #: schedules that cannot be read here, by id: the version that was logged
         self._unreadable: dict[str, str] = {}
         #: executions that are being cancelled, so that a tick can start, by id
         self._cancelling: dict[str, asyncio.Task[None]] = {}
 
+    def forget(self) -> None:
+        """Called when schedules may have changed: read them again."""
+        self._is_current = False
+
     async def start_due(self) -> float | None:
         """Start what is due now. Returns when to look again, in seconds since the epoch; None if nothing is scheduled.
 
-        Raises `StoreError`.
+        Reads the store only if something is due, or after `forget`. Raises `StoreError`.
         """
+        if not self._is_current or (self._again is not None and self._again <= self._environment.now()):
+            self._is_current = True  # a change from here on makes it invalid
+            try:
+                self._again = await self._look_at_all()
+            except BaseException:
+                self._is_current = False
+                raise
+        return self._again
+
+    async def _look_at_all(self) -> float | None:
         after: tuple[float, str] | None = None
         again: float | None = None
         while page := await self._store.next_schedules(self._flows, after=after):

@@ -39,7 +39,7 @@ from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
 from ..run.stream import RuntimeStream, StreamItem
 from ..run.subflow import Link
-from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Reply, Store
+from ..stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from .codec import encode
 from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
@@ -85,6 +85,7 @@ class Stored(Durability):
         "_snapshot_bytes",
         "_snapshot_failed",
         "_was_stored",
+        "had_failed",
         "lock",
         "may_run",
         "mirror",
@@ -137,6 +138,8 @@ class Stored(Durability):
         self.stopping: dict[asyncio.Task[None], str] = {}
         #: whether it was in the store when this process opened it
         self._was_stored = False
+        #: whether it had failed or was cancelled when this process opened it
+        self.had_failed = False
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -406,7 +409,7 @@ class Stored(Durability):
                 # It was stored by an earlier version, copied, or retried.
                 assert isinstance(runtime.log, CommitBuffer)
                 runtime.log.list_questions()
-            self._was_stored = True
+            self._was_stored, self.had_failed = True, row.status in RETRIABLE_STATUSES
             return row
         except ExecutionLeased:
             raise
@@ -776,7 +779,8 @@ class Stored(Durability):
                 self.suspend(why)  # this store still owns the execution: its worker may open it again
                 raise
             is_known = made.machine.state.started
-            if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
+            # One that fails while it is opened has failed in this attempt.
+            if not is_known or number >= attempt or not stored_of(made).had_failed:
                 self._notify()  # a sub-flow that waits writes no record that would notify the worker
                 return made, is_known
             number += 1

@@ -302,6 +302,7 @@ class Worker:
             if begun >= looked + self._poll:
                 looked = begun
                 self._look_for_idle()
+                self._scheduling.forget()
             try:
                 scheduled = await self._scheduling.start_due()
                 found = await self._claim()
@@ -338,6 +339,8 @@ class Worker:
         with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # until the store is closed
             while True:
                 changes = await watch.changed()
+                if changes.resync or changes.schedules:
+                    self._scheduling.forget()
                 if changes.resync or changes.schedules or not all(map(self._runs_here, changes.executions)):
                     self._wake.set()
 

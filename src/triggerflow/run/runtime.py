@@ -590,10 +590,10 @@ class ExecutionRuntime:
 
         A process that ends takes all its runs with it. So after two losses a run begins as the only suspect of its
         process, and only the losses after that count against it."""
-        noted, limit = run.interruptions, self.options.max_losses * times
+        noted, limit = run.interruptions, self.options.max_losses
         if noted is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
             return False
-        return noted.losses >= limit and noted.lost_alone >= limit - SUSPECT_AFTER
+        return noted.losses >= limit * times and noted.lost_alone >= limit - SUSPECT_AFTER
 
     def _lost(self, run: RunChunk) -> RunLost:
         losses = 0 if run.interruptions is None else run.interruptions.losses

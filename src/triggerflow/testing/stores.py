@@ -28,12 +28,15 @@ from .._core.errors import (
     WrongLoopError,
 )
 from ..stores.protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store, payload_digest
+from .store_changes import ChangesConformance
+from .store_schedules import SchedulesConformance
+from .store_shared import SharedConformance
 from .store_tools import ManualClock, fields, more, new, refused
 
 __all__ = ["ManualClock", "StoreConformance", "fields", "more", "new", "refused"]
 
 
-class StoreConformance:
+class StoreConformance(ChangesConformance, SchedulesConformance, SharedConformance):
     """Tests for a store. A subclass implements `open_store`.
 
     They check that a store returns exactly the data that it was given, that a failed call changes nothing, and that

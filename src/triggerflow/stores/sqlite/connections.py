@@ -42,6 +42,7 @@ class Writer:
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._mode = mode
+        self._name = str(path)
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
@@ -95,7 +96,7 @@ class Writer:
             self._ownership.rolled_back()
             raise
         self._ownership.committed()
-        committed(self._path)
+        committed(self._name)
         return result
 
     def size(self) -> int:

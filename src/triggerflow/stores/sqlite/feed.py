@@ -29,17 +29,16 @@ RETRY_SECONDS = 1.0
 #: process would cost a query.
 PAUSE_SECONDS = 0.005
 
-#: The feeds of the open stores of this process.
-_feeds: "weakref.WeakSet[Feed]" = weakref.WeakSet()
+#: The feeds of the open stores of this process, by the path of the file.
+_feeds: "dict[str, tuple[weakref.ref[Feed], ...]]" = {}
 _lock = threading.Lock()
 
 
-def committed(path: Path) -> None:
+def committed(path: str) -> None:
     """Called on a writer's thread after a commit to a file."""
-    with _lock:
-        feeds = [feed for feed in _feeds if feed.path == path]
-    for feed in feeds:
-        feed.announce()
+    for reference in _feeds.get(path, ()):
+        if (feed := reference()) is not None:
+            feed.announce()
 
 
 class Feed:
@@ -50,7 +49,8 @@ class Feed:
         self._busy_timeout = busy_timeout
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        #: how often it was announced that something was committed
+        #: changes with every commit, or later. It is counted on several threads: two of them may count the same number,
+        #: but none before its commit
         self.number = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._announced = False
@@ -61,32 +61,34 @@ class Feed:
         #: held to start the thread, and by the thread when it ends because nobody waits
         self._starting = threading.Lock()
         with _lock:
-            _feeds.add(self)
+            _feeds[str(path)] = (*_feeds.get(str(path), ()), weakref.ref(self))
 
     def announce(self) -> None:
         """Something was committed. Call it on any thread."""
-        if self._announced or self._process != os.getpid():  # a forked process has this object, but not the loop
+        self.number += 1
+        if self._announced or not self._is_waited_for.is_set():
+            return
+        if self._process != os.getpid():  # a forked process has this object, but not the loop
             return
         self._announced = True
         try:
-            self._loop.call_soon_threadsafe(self._advance)
+            self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:  # the loop is closed
             self._stop.set()
 
-    def _advance(self) -> None:
-        self._announced = False
-        self.number += 1
-        self._wake()
-
     def _wake(self) -> None:
+        self._announced = False
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)
 
     def close(self) -> None:
         """End the thread and wake all waiters."""
+        path = str(self.path)
         with _lock:
-            _feeds.discard(self)
+            _feeds[path] = tuple(it for it in _feeds.get(path, ()) if it() not in (None, self))
+            if not _feeds[path]:
+                del _feeds[path]
         self._stop.set()
         self._wake()
 
@@ -101,19 +103,15 @@ class Feed:
 
     async def wait(self, number: int, deadline: float | None) -> bool:
         """Wait until something was committed since `number`. Returns False if the deadline has passed before."""
-        if self.number != number:
-            return True
         if deadline is not None and deadline <= self._loop.time():
-            return False
+            return self.number != number
         future = self._loop.create_future()
         self._waiters.add(future)
         self._is_waited_for.set()
-        with self._starting:
-            if self._thread is None:
-                # A daemon thread, so that a program which forgot to close its store can end.
-                self._thread = threading.Thread(target=self._look, name=f"the feed of {self.path}", daemon=True)
-                self._thread.start()
         try:
+            if self.number != number:
+                return True
+            self._start_looking()
             async with asyncio.timeout_at(deadline):
                 await future
         except TimeoutError:
@@ -123,6 +121,13 @@ class Feed:
             if not self._waiters:
                 self._is_waited_for.clear()
         return True
+
+    def _start_looking(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                # A daemon thread, so that a program which forgot to close its store can end.
+                self._thread = threading.Thread(target=self._look, name=f"the feed of {self.path}", daemon=True)
+                self._thread.start()
 
     def _look(self) -> None:
         """The thread: look at the file again and again while somebody waits, and a moment longer."""

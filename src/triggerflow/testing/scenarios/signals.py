@@ -212,3 +212,35 @@ def signals_from_outside(flow: TriggerFlow) -> None:
     flow.to(echo)
     flow.when(flow.signal("hello", external=True)).to(note)
     flow.when(flow.signal("bye", external=True)).to(leave).end()
+
+
+@scenario(
+    value=2,
+    result=[["new", 2, 2], "set", None],
+    stream=("heard [2]", "heard [2, 2]", "heard ['new']", "heard ['new', 2]", "heard ['new', 2, 2]"),
+    ordered=False,
+)
+def shared_data(flow: TriggerFlow) -> None:
+    """A chunk changes the data that all executions share, and another one listens to it."""
+
+    async def source(data: Any) -> Any:
+        data.flow_state.append("log", data.value)
+        await asyncio.sleep(1)
+        data.flow_state.append("log", data.value)
+        await data.flow_state.async_set("quiet", "set", emit=False)
+        await data.flow_state.async_set("gone", "soon")
+        return data.value
+
+    async def more(data: Any) -> Any:
+        await data.flow_state.async_set("log", ["new"])
+        await data.flow_state.async_delete("gone")
+        await asyncio.sleep(1)
+        data.flow_state.append("log", data.value)
+        data.flow_state.append("log", data.value)
+        return [list(data.flow_state.get("log")), data.flow_state.get("quiet"), data.flow_state.get("gone")]
+
+    async def heard(data: Any) -> None:
+        await data.async_put_into_stream(f"heard {list(data.value)}")
+
+    flow.to(source).to(more).end()
+    flow.when({"flow_data": "log"}).to(heard)

@@ -122,3 +122,32 @@ def sub_flow_fails(flow: TriggerFlow) -> None:
     child.to(echo).to(broken).end()
     flow.to_sub_flow(child, name="step").end()
     flow.when({"error": "step"}).to(call("instead", "child failed: {0[type]}".format)).end()
+
+
+@scenario(value=1, result={"own": [1, 2, 3], "given": None, "base": 0}, stream=("heard [1, 2]", "heard [1, 2, 3]"))
+def sub_flow_shared_data(flow: TriggerFlow) -> None:
+    """A sub-flow has a copy of the shared data: what it changes, no other execution sees."""
+    child = TriggerFlow(name="copying")
+    child.set_flow_data("base", 0)
+
+    async def first(data: Any) -> None:
+        data.flow_state.append("own", 2)
+        data.flow_state.delete("given")
+        await asyncio.sleep(1)
+
+    async def second(data: Any) -> Any:
+        data.flow_state.append("own", 3)
+        return {key: data.flow_state.get(key) for key in ("own", "given", "base")}
+
+    async def heard(data: Any) -> None:
+        await data.async_put_into_stream(f"heard {list(data.value)}")
+
+    async def listed(data: Any) -> Any:
+        return {**data.value, "own": list(data.value["own"])}
+
+    async def wrap(data: Any) -> Any:
+        return [data.value]
+
+    child.to(first).to(second).end()
+    child.when({"flow_data": "own"}).to(heard)
+    flow.to(wrap).to_sub_flow(child, capture={"flow_data": {"own": "value", "given": "value"}}).to(listed).end()

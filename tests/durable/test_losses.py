@@ -1,0 +1,249 @@
+"""Attempts that end with their process are counted apart from those that fail, and have a bound of their own.
+
+`crash` is the death of a process: nothing of it is cleaned up, and the lease has to end.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
+from triggerflow.errors import RemoteChunkError, RunLost
+from triggerflow.stores import MemoryStore
+from triggerflow.stores.memory import MemoryData
+
+Data = TriggerFlowRuntimeData[Any]
+
+
+class Deadly(BaseException):
+    """What a chunk does that kills its process: see `process`."""
+
+
+async def process(data: MemoryData, work: Callable[[MemoryStore], Any], *, dies: asyncio.Event) -> Any:
+    """A process that ends with its work, or dies when the event is set."""
+    dies.clear()
+    store = await MemoryStore(data, lease=1.0).__aenter__()
+    task, end = asyncio.ensure_future(work(store)), asyncio.ensure_future(dies.wait())
+    await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
+    if end.done():
+        store.crash()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(2)
+        return None
+    end.cancel()
+    await store.__aexit__(None, None, None)
+    return await task
+
+
+def flaky(attempts: list[int], hangs: int) -> TriggerFlow:
+    """A chunk with three attempts that always fails, after it has hung for some of them."""
+    flow = TriggerFlow(name="flaky")
+
+    @flow.chunk("work", retry=Retry(3, initial_interval=1, jitter=0))
+    async def work(data: Data) -> None:
+        attempts.append(data.attempt)
+        if len(attempts) <= hangs:
+            await asyncio.sleep(10**6)
+        raise ValueError("flaky")
+
+    flow.to(work).end()
+    return flow
+
+
+async def test_an_orderly_stop_uses_up_no_attempt_of_the_policy() -> None:
+    data, attempts = MemoryData(), list[int]()
+    for number in range(8):
+        flow = flaky(attempts, hangs=8)
+        async with MemoryStore(data) as store:
+            execution = flow.create_execution(store=store, id="x")
+            await (execution.async_begin(1) if not number else execution.async_open())
+            await asyncio.sleep(1)
+            await execution.async_suspend()
+    async with MemoryStore(data) as store:
+        with pytest.raises(ValueError, match="flaky"):
+            await (await flaky(attempts, hangs=8).async_resume("x", store=store)).async_get_result()
+    assert attempts == list(range(1, 12))  # eight were interrupted, three have failed
+
+
+async def test_a_crash_uses_up_no_attempt_of_the_policy() -> None:
+    data, attempts, dies = MemoryData(), list[int](), asyncio.Event()
+
+    async def crashing(store: MemoryStore) -> None:
+        execution = flaky(attempts, hangs=3).create_execution(store=store, id="x")
+        await (execution.async_begin(1) if not attempts else execution.async_open())
+        await asyncio.sleep(1)
+        dies.set()
+
+    for _ in range(3):
+        await process(data, crashing, dies=dies)
+    async with MemoryStore(data) as store:
+        with pytest.raises(ValueError, match="flaky"):
+            await (await flaky(attempts, hangs=3).async_resume("x", store=store)).async_get_result()
+    assert attempts == [1, 2, 3, 4, 5, 6]
+
+
+async def test_the_pause_before_a_retry_counts_the_failures_only() -> None:
+    data, begun = MemoryData(), list[float]()
+    flow = TriggerFlow(name="f")
+
+    @flow.chunk("work", retry=Retry(2, initial_interval=8, jitter=0))
+    async def work(chunk: Data) -> None:
+        begun.append(asyncio.get_running_loop().time())
+        if chunk.attempt < 4:
+            await asyncio.sleep(10**6)
+        raise ValueError("flaky")
+
+    flow.to(work).end()
+    async with MemoryStore(data) as store:
+        execution = flow.create_execution(store=store, id="x")
+        await execution.async_begin(1)
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await execution.async_suspend()
+            await execution.async_open()
+        with pytest.raises(ValueError, match="flaky"):
+            await execution.async_get_result()
+    assert begun[-1] - begun[-2] == pytest.approx(8, abs=0.5)
+
+
+def deadly(dies: asyncio.Event, begun: list[Any], **options: Any) -> TriggerFlow:
+    """A chunk that kills its process, whenever it runs."""
+    flow = TriggerFlow(name="deadly")
+
+    @flow.chunk("poison", **options)
+    async def poison(data: Data) -> None:
+        begun.append((data.execution_id, data.attempt))
+        dies.set()
+        await asyncio.sleep(10**6)
+
+    flow.to(poison).end()
+    return flow
+
+
+async def serve(store: MemoryStore, *flows: TriggerFlow, seconds: float = 5) -> None:
+    async with Worker(store, *flows, poll=0.2):
+        await asyncio.sleep(seconds)
+
+
+async def test_a_chunk_that_kills_its_process_fails_in_the_end_and_says_so() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    flow = deadly(dies, begun, retry=Retry(3, initial_interval=0))
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x")
+    for _ in range(9):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert begun == [("x", number) for number in (1, 2, 3, 4, 5)]
+    async with MemoryStore(data) as store:
+        row = await store.find("x")
+        assert row is not None
+        assert (row.status, row.owner) == ("failed", None)
+        assert "RunLost" in (row.error or "")
+        with pytest.raises(RemoteChunkError, match=r"RunLost: chunk 'poison' .*\(5 times\).*max_losses=5"):
+            await (await flow.async_resume("x", store=store)).async_get_result()
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 7])
+async def test_the_bound_is_an_option(bound: int) -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    flow = deadly(dies, begun)
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=bound)
+    for _ in range(bound + 2):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == bound
+
+
+async def test_the_error_route_takes_what_was_lost() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    flow = deadly(dies, begun)
+
+    async def told(chunk: Data) -> Any:
+        return chunk.value["chunk"], chunk.value["type"]
+
+    flow.when({"error": "poison"}).to(("told", told)).end()
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=1)
+    for _ in range(2):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    async with MemoryStore(data) as store:
+        assert await (await flow.async_resume("x", store=store)).async_get_result() == ("poison", RunLost.__name__)
+
+
+async def test_a_fallback_that_kills_the_process_is_bounded_too() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    calls: list[int] = []
+
+    async def instead(chunk: Data) -> None:
+        calls.append(chunk.attempt)
+        dies.set()
+        await asyncio.sleep(10**6)
+
+    flow = deadly(dies, begun, fallback=instead)
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=3)
+    for _ in range(9):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert (len(begun), len(calls)) == (3, 3)
+    async with MemoryStore(data) as store:
+        row = await store.find("x")
+        assert row is not None
+        assert row.status == "failed"
+
+
+async def test_those_that_ran_beside_it_are_innocent() -> None:
+    """A process that ends takes all its runs with it. Suspects begin one after the other, so that the others get on."""
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    poison = deadly(dies, begun)
+    innocent = TriggerFlow(name="innocent")
+
+    async def work(chunk: Data) -> Any:
+        await asyncio.sleep(0.3)
+        return chunk.value
+
+    innocent.to(("work", work)).end()
+    async with MemoryStore(data) as store:
+        await poison.async_submit(0, store=store, id="poison")
+        for number in range(12):
+            await innocent.async_submit(number, store=store, id=f"run-{number}")
+    for _ in range(9):
+        await process(data, lambda store: serve(store, poison, innocent, seconds=9), dies=dies)
+    async with MemoryStore(data) as store:
+        assert Counter({row.id: row.status for row in await store.executions()}.values()) == {
+            "completed": 12,
+            "failed": 1,
+        }
+
+
+async def test_a_retry_in_place_begins_to_count_anew() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    flow = deadly(dies, begun)
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=2)
+    for _ in range(3):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == 2
+    async with MemoryStore(data) as store:
+        await (await flow.async_retry("x", store=store)).async_suspend()
+    begun.clear()
+    for _ in range(3):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == 2
+
+
+async def test_the_step_of_a_sub_flow_is_not_to_blame_for_its_chunks() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+    outer = TriggerFlow(name="outer")
+    outer.to_sub_flow(deadly(dies, begun), name="step").end()
+    async with MemoryStore(data) as store:
+        await outer.async_submit(1, store=store, id="x", max_losses=3)
+    for _ in range(5):
+        await process(data, lambda store: serve(store, outer), dies=dies)
+    assert len(begun) == 3
+    async with MemoryStore(data) as store:
+        with pytest.raises(RemoteChunkError, match=r"chunk 'step' failed.*chunk 'poison'"):
+            await (await outer.async_resume("x", store=store)).async_get_result()
