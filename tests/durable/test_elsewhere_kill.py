@@ -55,7 +55,12 @@ class World:
             stdout=PIPE,
         )
         assert process.stdout is not None
-        await process.stdout.readline()
+        try:
+            await process.stdout.readline()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
         return process
 
     async def caller(self, kills: bool) -> None:
