@@ -9,7 +9,7 @@ from tests.backend.test_questions import asks, review
 from triggerflow import TriggerFlow
 from triggerflow.backend import BadRequest, StoreBackend, UnknownFlow, error_info
 from triggerflow.durable import Worker
-from triggerflow.errors import ContractError, StoreConflict, UnknownExecution
+from triggerflow.errors import ContractError, ExecutionExists, UnknownExecution
 from triggerflow.stores import MemoryStore
 
 
@@ -101,7 +101,7 @@ async def test_an_id_that_exists_is_refused_returned_or_followed() -> None:
         flow = doubling()
         backend = StoreBackend(store, flow)
         first = await backend.start("doubling", 1, id="one")
-        with pytest.raises(StoreConflict, match="'one'"):
+        with pytest.raises(ExecutionExists, match="'one'"):
             await backend.start("doubling", 1, id="one")
         assert await backend.start("doubling", 5, id="one", reuse="existing") == first
         assert await backend.start("doubling", 5, id="one", reuse="new_after_end") == first
@@ -112,7 +112,7 @@ async def test_an_id_that_exists_is_refused_returned_or_followed() -> None:
             assert (await backend.result("one.2", wait=10)).result == 10
             started = [backend.start("doubling", 7, id="one", reuse="new_after_end") for _ in range(5)]
             assert {it.id for it in await asyncio.gather(*started)} == {"one.3"}
-        assert (await backend.start("doubling", 5, id="one", reuse="existing")).id == "one.3"
+        assert (await backend.start("doubling", 5, id="one", reuse="existing")).id == "one"
 
 
 async def test_errors_have_codes() -> None:
@@ -123,11 +123,11 @@ async def test_errors_have_codes() -> None:
             "unknown_flow": backend.start("tripling", 1),
             "value_does_not_fit": backend.start("doubling", "two"),
             "unknown_execution": backend.get("two"),
-            "conflict": backend.start("doubling", 1, id="one"),
+            "execution_exists": backend.start("doubling", 1, id="one"),
             "bad_request": backend.state_at("one", 100),
         }
         for code, call in wrong.items():
-            with pytest.raises((UnknownFlow, ContractError, UnknownExecution, StoreConflict, BadRequest)) as raised:
+            with pytest.raises((UnknownFlow, ContractError, UnknownExecution, ExecutionExists, BadRequest)) as raised:
                 await call
             assert error_info(raised.value).code == code
         assert error_info(KeyError("a secret")).message == "the server failed: KeyError"
