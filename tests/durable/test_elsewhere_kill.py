@@ -5,7 +5,6 @@ import json
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -71,11 +70,11 @@ class World:
             open_here: set[str] = set()
             await self._talk(process, open_here)
             self.unknown |= open_here
+            assert process.stdin is not None
+            process.stdin.close()  # it ends, unless it was killed
+            await process.wait()
             if killing is not None:
                 killing.cancel()
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
 
     async def _talk(self, process: Process, open_here: set[str]) -> None:
         assert process.stdin is not None
@@ -104,13 +103,13 @@ class World:
                     killing.cancel()
                 process = await self.start("owner")
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+            assert process.stdin is not None
+            process.stdin.close()
             await process.wait()
 
     async def _kill(self, process: Process) -> None:
         await asyncio.sleep(self.random.uniform(0.2, 1.5))
-        with suppress(ProcessLookupError):
+        if process.returncode is None:
             process.kill()
             self.killed += 1
 
