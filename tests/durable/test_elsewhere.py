@@ -15,6 +15,7 @@ import pytest
 from tests.durable.conftest import Open
 from tests.support import drain, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
 from triggerflow.durable.commit import session_of
 from triggerflow.errors import (
     AlreadyAnswered,
@@ -697,3 +698,21 @@ async def test_approvals_at_one_worker_while_another_one_streams(open_store: Ope
         assert [it for it in items if isinstance(it, str)] == [f"{s}.{n}" for s in range(4) for n in range(3)]
         assert await streaming.async_get_result() == "all approved"
         assert runtime_of(handle) is not runtime_of(streaming)
+
+
+async def test_a_handle_that_was_dropped_leaves_the_execution_to_an_attached_one_and_a_worker() -> None:
+    """Its own process attaches to it, which runs nothing: a worker of another process does."""
+    data = MemoryData()
+    async with MemoryStore(data) as owner, MemoryStore(data) as other, Worker(other, desk(), poll=1):
+        here = desk().create_execution(store=owner, id=ID)
+        await here.async_begin("start")
+        await here.async_settled()
+        await here.async_suspend()
+        here = await desk().async_resume(ID, store=owner)
+        assert (await owner.find(ID)).owner == owner.owner
+        del here
+        gc.collect()
+        there = await desk().async_attach(ID, store=owner)
+        async with asyncio.timeout(30):
+            await there.async_emit("note", 1, settle=True)
+        assert there.state.get("words") == ["1"]

@@ -363,7 +363,7 @@ class Mirror:
                     await self.refresh()
                 with suppress(StoreError, UsageError):
                     row = await self._reader.row(self._runtime.id)
-                    if row.owner is None and row.status not in FINAL_STATUSES:
+                    if self._stored.is_free(row) and row.status not in FINAL_STATUSES:
                         await self._stored.open(self._runtime)
         finally:
             self._beating = None
@@ -399,7 +399,7 @@ class Mirror:
                         await self.catch_up()
                         return ENDED
                     continue
-                if row.owner is None:
+                if self._stored.is_free(row):
                     await self._stored.open(runtime)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
