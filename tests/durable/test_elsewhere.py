@@ -15,6 +15,7 @@ import pytest
 from tests.durable.conftest import Open
 from tests.support import drain, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
 from triggerflow.durable.commit import session_of
 from triggerflow.errors import (
     AlreadyAnswered,
@@ -697,3 +698,19 @@ async def test_approvals_at_one_worker_while_another_one_streams(open_store: Ope
         assert [it for it in items if isinstance(it, str)] == [f"{s}.{n}" for s in range(4) for n in range(3)]
         assert await streaming.async_get_result() == "all approved"
         assert runtime_of(handle) is not runtime_of(streaming)
+
+
+async def test_a_worker_of_this_process_runs_what_an_attached_handle_shows(open_store: Open) -> None:
+    """ "attach: actions are left to the owner or to a worker", and the worker may be one of this process."""
+    flow = TriggerFlow("f")
+
+    @flow.chunk("put")
+    async def put(data: Data) -> Any:
+        await data.async_put_into_stream(data.value)
+        return data.value
+
+    flow.to(put).end()
+    async with open_store() as store, Worker(store, flow, poll=5):
+        handle = await flow.async_submit("value", store=store)
+        assert [item async for item in handle.get_async_runtime_stream()] == ["value"]
+        assert await handle.async_get_result() == "value"

@@ -227,7 +227,8 @@ class Stored(Durability):
         if self.runtime.machine.state.status in FINAL:
             return True
         row = await mirror.catch_up()
-        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+        ours = row.owner in (None, self.session.store.owner)  # a worker of this process may just have claimed it
+        if self.runtime.machine.state.status in FINAL or not ours or not self._may_claim(row):
             mirror.beat()
             return True
         return False
