@@ -133,7 +133,8 @@ def test_clients_of_four_processes_notice_no_kill(tmp_path: Path, clients: int, 
         everybody = [Client(number, cluster, words) for number in range(clients)]
         done = threading.Event()
         running = [threads.submit(client.run) for client in everybody]
-        killing = threading.Thread(target=_kill_each, args=(cluster, everybody, done))
+        killed: list[Process] = []
+        killing = threading.Thread(target=_kill_each, args=(cluster, everybody, done, killed))
         killing.start()
         try:
             for client in running:
@@ -141,6 +142,7 @@ def test_clients_of_four_processes_notice_no_kill(tmp_path: Path, clients: int, 
         finally:
             done.set()
             killing.join()
+        assert killed == cluster.processes
         for client in everybody:
             numbers = [number for number, _ in client.seen]
             assert numbers == list(range(1, len(numbers) + 1)), f"{client.id}: {numbers}"
@@ -153,12 +155,15 @@ def test_clients_of_four_processes_notice_no_kill(tmp_path: Path, clients: int, 
         assert sorted(published) == sorted(client.id for client in everybody)
 
 
-def _kill_each(cluster: Cluster, clients: list[Client], done: threading.Event) -> None:
+def _kill_each(cluster: Cluster, clients: list[Client], done: threading.Event, killed: list[Process]) -> None:
     """Kill each process in turn while the clients are at work: one more each time that a fifth of all is read."""
     total = sum(len(client.topic.split()) + 7 for client in clients)
     for number, process in enumerate(cluster.processes, 1):
         while sum(len(client.seen) for client in clients) < total * number / 5 and not done.wait(0.02):
             pass
+        if done.is_set():
+            return
         process.stop(signal.SIGKILL)
-        if not done.wait(0.5):
-            process.start()
+        killed.append(process)
+        done.wait(0.5)
+        process.start()
