@@ -43,6 +43,8 @@ class TestMemoryStore(StoreConformance):
 
 
 class TestSQLiteStore(StoreConformance):
+    on_threads = True
+
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"

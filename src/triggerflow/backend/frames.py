@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from .._core import commands, events
-from .._core.errors import StoreDamaged
+from .._core.errors import RecordsTrimmed
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.tasks import start_task
@@ -222,7 +222,7 @@ class _Cutter:
                     self._place = step.place
                     yield self._known.frame(step, self._reader)
                 return
-            except StoreDamaged:
+            except RecordsTrimmed:
                 row = await self._reader.row(self._id)
                 if await self._reader.earliest(row) <= self.number:
                     raise

@@ -12,7 +12,7 @@ from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
 from ..run.portal import iterate_sync, run_sync
 from ..stores.protocol import ExecutionRow, StatusName, Store
-from .archive import Target, export, load_archive
+from .archive import LIMIT, Target, export, load_archive
 from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
@@ -25,9 +25,6 @@ from .view import StateView, view
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: The largest file that `History.load` reads by default, in bytes.
-LIMIT = 256 * 1024 * 1024
 
 
 class History:
@@ -187,22 +184,27 @@ class History:
         """
         return await prune(self._reader, older_than, keep, shrink)
 
-    async def export(self, id: str, target: Target) -> int:
+    async def export(self, id: str, target: Target, *, limit: int = LIMIT) -> int:
         """Write the execution with its sub-flows to a .jsonl file, and return the number of records.
 
         `target` is a path or an open binary file. A file at a path is replaced as a whole, or not at all. If the
-        execution is running, its present state is written. Raises `UsageError` for a sub-flow, `RecordsTrimmed`, and
-        `OSError` if the file cannot be written.
+        execution is running, its present state is written. `load` takes every file that is written, with the same
+        `limit`. Raises `UsageError` for a sub-flow, and if the file would exceed a limit of `load`; `RecordsTrimmed`,
+        and `OSError` if the file cannot be written.
         """
-        return await export(self._reader, await self._reader.row(id), target)
+        return await export(self._reader, await self._reader.row(id), target, limit)
 
     async def load(self, source: Target, *, id: str | None = None, limit: int = LIMIT) -> ExecutionRow:
         """Load a file that `export` has written into the store, whole or not at all, and return the row.
 
         The execution gets its own id, or `id`. The file may come from an untrusted source: it cannot run code, and is
-        checked and replayed before the store changes. Raises `SnapshotError` if it is larger than `limit` bytes
-        (default: 256 MiB), damaged, forged, of another flow, or has types that are not registered; `StoreConflict` if
-        the id exists; `OSError` if the file cannot be read. Continue the execution with `flow.async_resume(id)`.
+        checked and replayed before the store changes. A thread does that; it calls the constructors of registered
+        classes.
+
+        Raises `SnapshotError` if the file is larger than `limit` bytes (default: 256 MiB), if a value in it has more
+        parts than a file of its size can have (2,000,000 at least, more with a larger `limit`), or if it is damaged,
+        forged, of another flow, or has types that are not registered; `StoreConflict` if the id exists; `OSError` if
+        the file cannot be read. Continue the execution with `flow.async_resume(id)`.
         """
         return await load_archive(self._reader, source, id, limit)
 

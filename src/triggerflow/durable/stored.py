@@ -45,7 +45,7 @@ from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
-from .metadata import attempt_id, first_row, of_another_flow, read_options
+from .metadata import attempt_id, check_id, first_row, of_another_flow, read_options
 from .mirror import ENDED, Mirror
 from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
@@ -221,7 +221,11 @@ class Stored(Durability):
             if row is not None and (shared := self.shared) is not None:
                 await self._attach(shared, row)
         if runs and row is not None:  # else nobody can have asked for anything yet, or it has ended
-            await self.session.inbox.look_if_possible()
+            look = self.session.inbox.look_if_possible()
+            if runtime.link is None:
+                await look
+            else:  # its parent has to connect it first: until then, an answer that the parent gets does not reach it
+                self.session.run_in_background(look)
 
     async def _is_mirrored(self, mirror: Mirror) -> bool:
         """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
@@ -667,6 +671,13 @@ class Stored(Durability):
         durability = None if link is None else link.parent.durability
         return durability if isinstance(durability, Stored) else None
 
+    def _wake_up(self) -> None:
+        """Wake the callers of this execution and of all around it, so that they check its status again."""
+        above: Stored | None = self
+        while above is not None:
+            above.runtime.wake()
+            above = above._parent  # noqa: SLF001 - of the same class
+
     def sub_flows(self) -> "list[Stored]":
         """The sub-flows of this execution that run now."""
         children = [child for child, number in self.runtime.children.values() if not number]
@@ -783,7 +794,8 @@ class Stored(Durability):
             is_known = made.machine.state.started
             # One that fails while it is opened has failed in this attempt.
             if not is_known or number >= attempt or not stored_of(made).had_failed:
-                self._notify()  # a sub-flow that waits writes no record that would notify the worker
+                self._notify()  # a sub-flow that waits writes no record that would notify the worker,
+                self._wake_up()  # nor one that would wake a caller who waits until the parent has settled
                 return made, is_known
             number += 1
 
@@ -812,6 +824,8 @@ def stored_runtime(
     session = session_of(store)
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
+    if id is not None:
+        check_id(id, None)  # an earlier version took longer ones
     known: Stored | None = None if id is None else session.live.get(id)
     if known is not None and (known.may_run_again or (reuse == "new_after_end" and known.has_ended)):
         del session.live[known.runtime.id]  # its handles keep showing how it failed

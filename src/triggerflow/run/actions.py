@@ -114,7 +114,11 @@ PUT = Action("put", ("item",), _put, before=ingress.room_from_outside, where="a 
 STOP_STREAM = Action("stop_stream", (), _stop_stream)
 SET_RESULT = Action("set_result", ("value", "replace"), _set_result, where="the result of the execution")
 ANSWER = Action(
-    "continue_with", ("interrupt", "value", "request_id"), ingress.answer, where="the answer to interrupt {!r}"
+    "continue_with",
+    ("interrupt", "value", "request_id"),
+    ingress.answer,
+    before=ingress.until_checkable,
+    where="the answer to interrupt {!r}",
 )
 BEGIN = Action("begin", ("value", "delay"), _begin, where="the start value")
 CANCEL = Action("cancel", ("reason",), _cancel, ingress.until_ended)
