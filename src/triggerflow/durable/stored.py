@@ -164,8 +164,7 @@ class Stored(Durability):
         runtime = self.runtime
         if runtime.program.name != program.name:
             raise of_another_flow(runtime.id, runtime.program.name, program.name)
-        # Also while a handle that only shows it is being opened: the next opening may run it.
-        self.may_run = self.may_run or may_run
+        self.may_run = self.may_run or may_run  # also while it is opened: a worker waits for the lock then
         if self._is_open or self.lock.locked():
             if reuse == "reject":
                 raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
