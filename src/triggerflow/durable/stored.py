@@ -164,6 +164,7 @@ class Stored(Durability):
         runtime = self.runtime
         if runtime.program.name != program.name:
             raise of_another_flow(runtime.id, runtime.program.name, program.name)
+        self.may_run = self.may_run or may_run  # also while it is opened: a worker waits for the lock then
         if self._is_open or self.lock.locked():
             if reuse == "reject":
                 raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
@@ -174,7 +175,6 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
-        self.may_run = self.may_run or may_run
         runtime.use(program)
         self._operator_map = operator_map
         if self.mirror is None:
@@ -231,14 +231,23 @@ class Stored(Durability):
         if self.runtime.machine.state.status in FINAL:
             return True
         row = await mirror.catch_up()
-        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+        if self.runtime.machine.state.status in FINAL or not self.is_free(row) or not await self._may_claim(row):
             mirror.beat()
             return True
         return False
 
-    def _may_claim(self, row: ExecutionRow) -> bool:
+    def is_free(self, row: ExecutionRow) -> bool:
+        """Whether no process runs an execution that does not run here: it has no owner, or this store has owned it
+        since its handles were dropped."""
+        return row.owner is None or (row.parent is None and row.owner == self.session.store.owner)
+
+    async def _may_claim(self, row: ExecutionRow) -> bool:
         """Whether this process may run an execution that no process runs. A sub-flow runs where its parent does."""
-        return self.may_run and (row.parent is None or self.runtime.link is not None)
+        if self.may_run and (row.parent is None or self.runtime.link is not None):
+            return True
+        if row.owner is not None and self.is_free(row):
+            await self.session.store.release([row.id])  # so that a worker can run it
+        return False
 
     async def _show(self, row: ExecutionRow | None) -> None:
         """Show an execution that another process runs."""
@@ -348,7 +357,7 @@ class Stored(Durability):
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
-            if row.status not in FINAL_STATUSES and not self._may_claim(row):
+            if row.status not in FINAL_STATUSES and not await self._may_claim(row):
                 await self._show(row)
                 return row
             return await self._go_on(row)
