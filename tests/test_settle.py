@@ -460,3 +460,28 @@ async def test_s18_an_emitter_that_is_loaded_waits_for_the_source_again(items: i
     gate.set()
     loaded = flow.load_execution(saved)
     assert await loaded.async_start(timeout=100) == [*range(items)]
+
+
+async def test_a_caller_that_waits_for_the_result_beside_one_that_waits_until_it_has_settled() -> None:
+    """The second is told of each record. The first still waits for the end."""
+    flow = TriggerFlow("beside")
+
+    @flow.chunk("first")
+    async def first(data: Any) -> int:
+        await asyncio.sleep(1)
+        return 1
+
+    @flow.chunk("second")
+    async def second(data: Any) -> int:
+        await asyncio.sleep(1)
+        return data.value + 1
+
+    flow.to(first).to(second).end()
+    execution = flow.create_execution()
+    await execution.async_begin()
+    result = asyncio.ensure_future(execution.async_get_result())
+    bounded = asyncio.ensure_future(execution.async_get_result(timeout=1.5))
+    assert await execution.async_settled()
+    assert await result == 2
+    with pytest.raises(TimeoutError):
+        await bounded

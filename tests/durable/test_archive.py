@@ -14,7 +14,6 @@ from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
 from triggerflow import TriggerFlow
 from triggerflow._core.errors import StoreConflict
-from triggerflow.durable import archive, archive_validation
 from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryStore, payload_digest
 
@@ -319,14 +318,6 @@ async def test_registered_types_are_read_and_others_are_not() -> None:
         file.seek(0)
         await knows.history(other).load(file)
         assert (await knows.history(other).state_at("q")).result == Query("x")
-
-
-def test_limits_are_stated() -> None:
-    assert (archive.MAX_LINE, archive_validation.MAX_PARTS, archive_validation.MAX_DEPTH) == (
-        64 * 1024 * 1024,
-        2_000_000,
-        200,
-    )
 
 
 async def test_an_open_question_survives_export_while_it_runs(open_store: Open) -> None:

@@ -15,6 +15,8 @@ from triggerflow.stores import (
     MemoryData,
     MemoryStore,
     NewRecord,
+    Reply,
+    Request,
     SQLiteStore,
     Store,
     payload_digest,
@@ -24,6 +26,10 @@ from triggerflow.testing import ManualClock
 LEASE = 30.0
 NAMES = [f"x{number}" for number in range(8)]
 STATUSES = ["created", "running", "running", "waiting", "waiting", "completed", "failed"]
+IDS = [f"r{number}" for number in range(6)]
+ASKED = ["q1", "q2", "q3"]
+LABELS = [{}, {"tenant": "Alpha"}, {"tenant": "beta", "note": "Alpha 2"}]
+ERRORS = ["ValueError: order_17 is alpha", "TimeoutError: 17 s", None]
 PAYLOADS = {payload_digest(data): data for data in (b"one", b"two", b"three")}
 
 
@@ -34,7 +40,7 @@ class Script:
         self.rng = random.Random(seed)
         self.clock = ManualClock()
 
-    def append(self, row: ExecutionRow | None, name: str) -> Append:
+    def append(self, row: ExecutionRow | None, name: str, parents: list[str]) -> Append:
         rng = self.rng
         first, items = (row.records, row.items) if row else (0, 0)
         if rng.random() < 0.05:
@@ -49,10 +55,18 @@ class Script:
         status = rng.choice(STATUSES)
         create = None
         if row is None or rng.random() < 0.03:
-            parent = rng.choice([None, None, None, *NAMES[: NAMES.index(name)]])
+            parent = rng.choice([None, None, None, *parents])
             create = ExecutionRow(
-                id=name, flow=rng.choice("fg"), definition="d", created=rng.randrange(3), updated=0, parent=parent
+                id=name,
+                flow=rng.choice("fg"),
+                definition="d",
+                created=rng.randrange(3),
+                updated=0,
+                parent=parent,
+                labels=rng.choice(LABELS),
             )
+        final = status in ("completed", "failed")
+        reply = Reply(request=rng.choice(IDS), ok=rng.random() < 0.5, data=b"reply", at=self.clock())
         return Append(
             execution=name,
             first=first,
@@ -62,6 +76,12 @@ class Script:
             due=self.clock() + rng.choice([-1, 20]) if status == "waiting" else None,
             at=self.clock(),
             create=create,
+            reopens=row is not None and row.status == "failed" and rng.random() < 0.5,
+            releases=rng.random() < 0.1,
+            replies=[reply] if rng.random() < 0.3 else [],
+            taken=[rng.choice(IDS)] if rng.random() < 0.2 else [],
+            questions={} if rng.random() < 0.7 else {rng.choice(ASKED): rng.choice([None, b"one", b"two"])},
+            error=rng.choice(ERRORS) if final else None,
         )
 
     async def draw(self, model: Store) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
@@ -70,14 +90,40 @@ class Script:
         number = rng.randrange(12)
         kind = rng.choice(["append"] * 8 + list(CALLS))
         if kind == "append":
-            return (
-                kind,
-                ([self.append(await model.find(each), each) for each in rng.sample(NAMES, rng.choice([1, 1, 3]))],),
-                {},
-            )
+            appends: list[Append] = []
+            for each in rng.sample(NAMES, rng.choice([1, 1, 3])):
+                parents = [it for it in NAMES[: NAMES.index(each)] if await model.find(it)]
+                appends.append(self.append(await model.find(each), each, parents))
+            return kind, (appends,), {}
         return kind, *{
             "put_snapshot": ((name, number, "d2", b"state"), {}),
-            "executions": ((), {"flow": rng.choice([None, "f"]), "after": rng.choice([None, name]), "limit": number}),
+            "executions": (
+                (),
+                {
+                    "flow": rng.choice([None, "f"]),
+                    "status": rng.choice([None, None, ["waiting"], ["failed", "created", "running"], []]),
+                    "since": rng.choice([None, 1]),
+                    "until": rng.choice([None, 2]),
+                    "parent": rng.choice([None, None, name]),
+                    "labels": rng.choice([None, *LABELS]),
+                    "text": rng.choice([None, None, "", "x", name, "ALPHA", "alpha 2", "order 17", "valueerr is", "1"]),
+                    "after": rng.choice([None, name]),
+                    "limit": number,
+                },
+            ),
+            "counts": ((), {"since": rng.choice([None, 1]), "until": rng.choice([None, 2])}),
+            "questions": (
+                (),
+                {
+                    "flow": rng.choice([None, "f"]),
+                    "execution": rng.choice([None, name]),
+                    "after": rng.choice([None, *await model.questions()]),
+                    "limit": number,
+                },
+            ),
+            "post": ((Request(id=rng.choice(IDS), execution=name, kind="k", data=rng.randbytes(2), at=1.0),), {}),
+            "requests": ((), {"limit": rng.randrange(1, 4), "without": set(rng.sample(IDS, 2))}),
+            "withdraw": ((rng.choice(IDS),), {}),
             "claim": ((name,), {}),
             "claim_work": ((rng.choice(["f", "fg"]),), {"limit": 2, "without": some[: rng.randrange(3)]}),
             "next_due": (("fg",), {"without": some[: rng.randrange(3)]}),
@@ -87,7 +133,8 @@ class Script:
         }[kind]
 
 
-CALLS = ["put_snapshot", "executions", "claim", "claim", "claim_work", "next_due", "release", "trim", "delete"]
+CALLS = ["executions", "counts", "questions", "post", "post", "post", "requests", "requests", "withdraw"]
+CALLS += ["put_snapshot", "claim", "claim", "claim_work", "next_due", "release", "trim", "delete"]
 
 
 async def answer(store: Store, kind: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -106,6 +153,7 @@ async def everything(store: Store) -> list[Any]:
             await store.items(name),
             await store.snapshot(name),
         ]
+    found += [await store.requests(IDS), await store.questions(), await store.counts()]
     for digest in PAYLOADS:
         found.append(await answer(store, "payloads", ([digest],), {}))
     return found

@@ -32,6 +32,7 @@ CODES: dict[type[BaseException], str] = {
     errors.AlreadyAnswered: "already_answered",
     errors.InterruptExpired: "question_expired",
     errors.AlreadyStarted: "already_started",
+    errors.ExecutionExists: "execution_exists",
     errors.ExecutionSuspended: "suspended",
     errors.ExecutionClosed: "ended",
     errors.ContractError: "value_does_not_fit",

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from .._core import commands, events
-from .._core.errors import StoreDamaged
+from .._core.errors import RecordsTrimmed
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.tasks import start_task
@@ -222,7 +222,7 @@ class _Cutter:
                     self._place = step.place
                     yield self._known.frame(step, self._reader)
                 return
-            except StoreDamaged:
+            except RecordsTrimmed:
                 row = await self._reader.row(self._id)
                 if await self._reader.earliest(row) <= self.number:
                     raise
@@ -250,9 +250,9 @@ class Followers:
 
     async def after(self, after: int) -> AsyncIterator[Frame]:
         """The frames after number `after`, and each new one, until the execution has ended."""
-        number = -1
+        number = -1 if self._task is None else after
         while True:
-            if number < self._floor:  # it has just come, or is too slow to share
+            if number < self._floor:  # what it needs is not shared, or not any more
                 row = await self._reader.row(self._id)
                 cutter = await _Cutter.at(self._reader, row, max(number, after))
                 async for frame in cutter.frames(row):

@@ -32,6 +32,8 @@ from .shapes import (
 
 #: The largest page of executions or questions, and the longest wait for a result or a change, in seconds.
 MAX_PAGE, MAX_WAIT = 1000, 300.0
+#: How many seconds an action waits for whoever runs the execution, by default.
+ACTION_WAIT = 30.0
 
 
 class Backend(Protocol):
@@ -147,19 +149,19 @@ class Backend(Protocol):
     ) -> ExecutionInfo:
         """Create an execution and start it, at once or after `delay` seconds. Returns when the start is in the store.
 
-        With an `id` that exists, `reuse` decides: "reject" raises `StoreConflict`, "existing" returns it as it is, and
-        "new_after_end" starts a new one under another id if it has ended. Raises `UnknownFlow`, `ContractError`,
-        `PayloadError` and `BadRequest`.
+        With an `id` that exists, `reuse` decides: "reject" raises `ExecutionExists`, "existing" returns it as it is,
+        and "new_after_end" starts a new one under the id `id.2`, `id.3` ... if the newest has ended. Raises
+        `UnknownFlow`, `ContractError`, `PayloadError`, `DefinitionError` and `BadRequest`.
         """
         ...
 
-    async def act(self, id: str, action: AnyAction, *, request: str | None = None) -> Done:
+    async def act(self, id: str, action: AnyAction, *, request: str | None = None, wait: float = ACTION_WAIT) -> Done:
         """Do something to an execution, whoever runs it, and return when it is in the store.
 
         A second call with the same `request` does nothing and returns what the first one has: give one to each intent
         of a person, and a call that broke off can be repeated. Raises what the method of the handle raises
-        (`ExecutionClosed`, `UnknownInterrupt`, `AlreadyAnswered`, `ContractError` ...), and `TimeoutError` if its owner
-        does not reply, or no worker runs its flow: then it was surely not done.
+        (`ExecutionClosed`, `UnknownInterrupt`, `AlreadyAnswered`, `ContractError` ...), and `TimeoutError` if nobody
+        replies for `wait` seconds, which says whether it was surely not done. A retry needs the code of the flow here.
         """
         ...
 

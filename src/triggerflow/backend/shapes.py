@@ -15,14 +15,13 @@ from typing import Any, Literal
 import msgspec
 
 from .._core.state import StatusName
+from ..run.options import Reuse as Reuse
 
 #: A JSON Schema (draft 2020-12). `{}` takes any JSON.
 Schema = dict[str, Any]
 #: ready: it waits for a permit; waiting: for what it has started, or for something outside; backoff: for its next
 #: attempt
 Phase = Literal["ready", "running", "waiting", "backoff"]
-#: What to do if an execution of that id exists: refuse, return it, or start a new one if it has ended.
-Reuse = Literal["reject", "existing", "new_after_end"]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +183,8 @@ class Frame(Shape, frozen=True, omit_defaults=True):
     number: int
     at: float
     kind: str
-    #: the status of the execution after the record
+    #: the status of the execution after the record. An execution of which nothing is left but sub-flows that wait is
+    #: "running" here, and "waiting" in lists
     status: StatusName
     record: dict[str, Any] = {}
     runs: list[RunChange] = []
@@ -261,12 +261,11 @@ class Answer(Action, tag="answer", frozen=True):
 
 
 class Emit(Action, tag="emit", frozen=True):
-    """Send a signal from outside, at once or after `delay` seconds. `settle`: reply when all it caused has settled."""
+    """Send a signal from outside, at once or after `delay` seconds."""
 
     name: str
     value: Any = None
     delay: float | None = None
-    settle: bool = False
 
 
 class CancelSignal(Action, tag="cancel_signal", frozen=True):
@@ -325,8 +324,7 @@ AnyAction = (
 class Done(Shape, frozen=True):
     """The outcome of an action, which was done or had been done before under the same request id.
 
-    `value` is what the handle's method returns, as JSON: for `cancel_signal` how many, for most None. `status` is that
-    of the execution in the store at that time.
+    `value`: for `cancel_signal` how many, else None. `status` is that of the execution in the store at that time.
     """
 
     status: StatusName

@@ -8,9 +8,10 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
+from .._core.errors import TriggerFlowError, UnknownExecution, UsageError
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
+from ..drivers.asyncio import REAL
 from ..durable.archive import export
 from ..durable.commit import session_of
 from ..durable.copying import renamed
@@ -18,20 +19,25 @@ from ..durable.diff import Difference, difference
 from ..durable.following import StoreReader
 from ..durable.fork import fork_of
 from ..durable.listing import put_copies, questions_of
-from ..durable.metadata import attempt_id, lists_questions
+from ..durable.metadata import lists_questions
 from ..durable.questions import QuestionData, read_question
 from ..durable.reader import ExecutionReader
-from ..durable.submission import submission
+from ..durable.retrying import reopen
+from ..durable.submission import submit
 from ..run.flow_runtime import FlowRuntime
-from ..run.options import Options, same_value
+from ..run.ingress import check_delay
+from ..run.options import Options, check_labels, check_reuse, same_value
+from ..serialize.payload import Types
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Question, Store
 from . import frames as framing
+from .actions import ask, post, request_of, retry_request
 from .drawings import contract_of, drawing_of
 from .errors import BadRequest, UnknownFlow
 from .programs import Programs
-from .protocol import MAX_PAGE, MAX_WAIT
+from .protocol import ACTION_WAIT, MAX_PAGE, MAX_WAIT
 from .shapes import (
     AnyAction,
+    CancelSignal,
     ChangesInfo,
     Contract,
     DifferenceInfo,
@@ -47,13 +53,14 @@ from .shapes import (
     QuestionInfo,
     QuestionPage,
     ResultInfo,
+    Retry,
     Reuse,
     StateInfo,
 )
 from .values import failed, shown, shown_record, state_info
 
-#: The longest id, and the largest number of labels and length of each, that `start` takes.
-MAX_ID, MAX_LABELS, MAX_LABEL = 512, 32, 256
+#: The longest id of an execution or a request that is taken.
+MAX_ID = 512
 #: How many bytes of an exported file are given at a time.
 PIECE = 256 * 1024
 
@@ -349,50 +356,43 @@ class StoreBackend:
     ) -> ExecutionInfo:
         """See `Backend.start`."""
         code = self._code(flow)
-        _check_names(id, labels or {})
-        name = code.environment.new_id() if id is None else id
-        while True:
-            if id is not None and (name := await self._free_id(id, flow, reuse)) is None:
-                return _info(await self._newest(id))
-            self._session.add_definition(code.program())
-            await self._session.write_definitions()
-            options = Options(skip_exceptions=code.skip_exceptions, execution_timeout=code.execution_timeout)
-            now = code.environment.now()
-            append = submission(code.program(), options, name, value, now, labels=labels, delay=delay)
-            try:
-                await self._store.append([append])
-            except StoreConflict:  # somebody else has just used the id
-                if id is None or reuse == "reject" or await self._store.find(name) is None:
-                    raise
-                continue
-            return await self.get(name)
+        _check_id(id)
+        if delay is not None:
+            check_delay(delay)
+        where = f"flow {flow!r}: start"
+        options = Options(skip_exceptions=code.skip_exceptions, execution_timeout=code.execution_timeout)
+        reuse, labels = check_reuse(reuse, where), check_labels(labels, where)
+        return await self.get(
+            await submit(code, self._store, options, value, id=id, reuse=reuse, labels=labels, delay=delay)
+        )
 
-    async def _free_id(self, id: str, flow: str, reuse: Reuse) -> str | None:
-        """The id for a new execution; None if the existing one is to be returned. Raises `StoreConflict`."""
-        if reuse not in ("reject", "existing", "new_after_end"):
-            raise BadRequest(f"reuse is 'reject', 'existing' or 'new_after_end', not {reuse!r}")
-        if await self._store.find(id) is None:
-            return id
-        if reuse == "reject":
-            raise StoreConflict(f"there is an execution {id!r} already; pass another id, or say with reuse= what to do")
-        newest = await self._newest(id)
-        if newest.flow != flow:
-            raise StoreConflict(f"execution {newest.id!r} is of flow {newest.flow!r}, not of {flow!r}; pass another id")
-        if reuse == "existing" or newest.status not in FINAL_STATUSES:
-            return None
-        number = 1 if newest.id == id else int(newest.id.removeprefix(f"{id}."))
-        return attempt_id(id, number + 1)
-
-    async def _newest(self, id: str) -> ExecutionRow:
-        """The newest of the executions that were started under an id: `id`, `id.2`, `id.3` ..."""
-        row, number = await self._row(id), 2
-        while (later := await self._store.find(attempt_id(id, number))) is not None:
-            row, number = later, number + 1
-        return row
-
-    async def act(self, id: str, action: AnyAction, *, request: str | None = None) -> Done:
+    async def act(self, id: str, action: AnyAction, *, request: str | None = None, wait: float = ACTION_WAIT) -> Done:
         """See `Backend.act`."""
-        raise NotImplementedError
+        row = await self._row(id)
+        code = self._flows.get(row.flow)
+        environment = REAL if code is None else code.environment
+        name = environment.new_id() if request is None else _check_request(request)
+        if isinstance(action, Retry):
+            await self._retry(row, name, action.force)
+            return Done(status=(await self._row(id)).status)
+        types = Types() if code is None else code.types
+        asked = request_of(name, row, action, types, environment.now())
+        value = await ask(self._session, asked, types, _wait(wait))
+        return Done(status=(await self._row(id)).status, value=value if isinstance(action, CancelSignal) else None)
+
+    async def _retry(self, row: ExecutionRow, request: str, force: bool) -> None:
+        """Run a failed execution again. The records of that have the reply to the request, so it happens once."""
+        code = self._code(row.flow)
+        now = code.environment.now()
+        if (await post(self._store, retry_request(request, row.id, force, now))).reply is not None:
+            return
+        try:
+            await reopen(code.program(), self._store, row.id, now, force=force, request=request)
+        except BaseException:
+            found = await self._store.withdraw(request)
+            if found is None or found.reply is None:
+                raise  # else the same call, made elsewhere, was faster
+        await self._store.release([row.id])
 
     async def fork(
         self,
@@ -406,7 +406,7 @@ class StoreBackend:
         """See `Backend.fork`."""
         row = await self._row(id)
         code = self._code(row.flow)
-        _check_names(new_id, {})
+        _check_id(new_id)
         reader = ExecutionReader(code.program(), self._store, code.environment.now)
         copies = await fork_of(reader, row, at, state or {}, value)
         name = code.environment.new_id() if new_id is None else new_id
@@ -518,13 +518,15 @@ def _wait(wait: float) -> float:
     return wait
 
 
-def _check_names(id: str | None, labels: Mapping[str, str]) -> None:
+def _check_id(id: str | None) -> None:
     if id is not None and not 0 < len(id) <= MAX_ID:
         raise BadRequest(f"an id has 1 to {MAX_ID} characters, not {len(id)}")
-    if len(labels) > MAX_LABELS or any(len(text) > MAX_LABEL for pair in labels.items() for text in pair):
-        raise BadRequest(
-            f"an execution has up to {MAX_LABELS} labels, with keys and values of up to {MAX_LABEL} characters"
-        )
+
+
+def _check_request(request: str) -> str:
+    if not 0 < len(request) <= MAX_ID:
+        raise BadRequest(f"the id of a request has 1 to {MAX_ID} characters, not {len(request)}")
+    return request
 
 
 def _cursor(since: float, execution: str, id: str) -> str:

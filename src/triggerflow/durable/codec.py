@@ -3,7 +3,7 @@
 A record is encoded before the machine receives it: if its value cannot be encoded, the state has not changed.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -129,21 +129,31 @@ def _where(record: events.Event, state: RunState | None = None) -> str:
             return "the result of the execution"
 
 
-async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[events.Record]:
-    """Decode records. Raises `StoreDamaged` for data that is no record, and `SnapshotError` for an unknown type."""
+async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> Iterator[events.Record]:
+    """Decode records. Each value is put together when its record is read: one payload may be part of many values.
+
+    Raises `StoreDamaged` for data that is no record, and `SnapshotError` for an unknown type."""
     try:
         records: list[Any] = [_decode(row) for row in rows]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreDamaged(f"a stored record cannot be read: {error}") from error
     values = [getattr(record, VALUES[type(record)]) if type(record) in VALUES else None for record in records]
-    payloads = await gather(values, fetch)
-    for record, value in zip(records, values, strict=True):
+    return _with_values(records, values, types, await gather(values, fetch))
+
+
+def _with_values(
+    records: list[Any], values: list[Any], types: Types, payloads: Mapping[str, Any]
+) -> Iterator[events.Record]:
+    for index, record in enumerate(records):
+        value, records[index], values[index] = values[index], None, None  # these may be large
         if type(value) not in _PLAIN:
+            setattr(record, VALUES[type(record)], None)
             try:
                 setattr(record, VALUES[type(record)], types.unpack(unfold(value, payloads)))
             except (SnapshotError, StoreDamaged) as error:
                 raise type(error)(f"{_where(record)} cannot be read: {error}") from None
-    return records
+            value = None
+        yield record
 
 
 async def gather(values: Any, fetch: Fetch) -> dict[str, Any]:

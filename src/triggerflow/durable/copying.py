@@ -19,7 +19,7 @@ from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from .commit_buffer import status_and_due
 from .loading import PAGE, RestoredExecution
-from .metadata import attempt_id
+from .metadata import attempt_id, check_id
 from .payloads import references
 from .reader import ExecutionReader
 
@@ -124,7 +124,10 @@ async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes
 
 
 def renamed(copies: list[ExecutionCopy], id: str) -> list[ExecutionCopy]:
-    """Return the copies under new ids: the first one gets `id`, and the ids of its sub-flows begin with `id`."""
+    """Return the copies under new ids: the first one gets `id`, and the ids of its sub-flows begin with `id`.
+
+    Raises `UsageError` if the id cannot be one."""
+    check_id(id)
     old = copies[0].row.id
 
     def new(name: str | None) -> Any:

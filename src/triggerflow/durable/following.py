@@ -53,14 +53,19 @@ class _Followed:
         self._stopped = False
         self._records_read = 0
 
+    def newest(self, after: int) -> Sequence[StreamItem] | None:
+        """Some of the items after number `after`, none if the store has none; or None: the store has to be asked."""
+        if self.row is None:
+            return None
+        if after >= self._last:
+            return ()
+        if not self._items or after + 1 < self._items[0].number:
+            return None
+        start = after + 1 - self._items[0].number
+        return [self._items[index] for index in range(start, min(start + PAGE, len(self._items)))]
+
     async def items(self, after: int) -> Sequence[StreamItem]:
-        """Some of the items after number `after`; none if the store has none."""
-        if self.row is not None:
-            if after >= self._last:
-                return ()
-            if self._items and after + 1 >= self._items[0].number:
-                start = after + 1 - self._items[0].number
-                return [self._items[index] for index in range(start, min(start + PAGE, len(self._items)))]
+        """Some of the items after number `after` out of the store; none if it has none."""
         known = self._pages.get(after)
         if known is None or known.cancelled() or (known.done() and (known.exception() or not known.result())):
             reader = self._reader
@@ -92,9 +97,16 @@ class _Followed:
             raise self._error.with_traceback(None)
 
     def _stop(self) -> None:
+        """Called some time after the last reader has waited: follow the execution no longer."""
         self._linger = None
         if not self._waiters and self._task is not None:
             self._task.cancel()
+            self._forget()
+
+    def _forget(self) -> None:
+        """The execution is not followed any more: what is known becomes old. The next reader that waits begins anew."""
+        self._task, self.row = None, None
+        self._items.clear()
 
     async def _follow(self) -> None:
         try:
@@ -103,18 +115,14 @@ class _Followed:
                     await self._read()
                     self._tell()
                     if self.row is not None and self.row.status in FINAL_STATUSES:
+                        self._task = None
                         self._hub.followed.pop((self._id, self._reader.program.types), None)  # it may be retried
                         return
                     await watch.changed()
-        except BaseException as error:
-            self.row = None
-            self._items.clear()
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:
+            self._forget()
             self._error = error
             self._tell()
-        finally:
-            self._task = None
 
     def _tell(self) -> None:
         self.number += 1
@@ -246,30 +254,40 @@ class StoreReader:
         self._shared = None
 
     async def _next(self) -> StreamItem:
-        try:
-            async with asyncio.timeout(self._timeout):
-                while not self._over:
-                    shared = self._shared = self._shared or _followed(self._reader, self._id)
-                    number = shared.number
-                    held = await self._peek()
-                    if held is not None:
-                        return held
-                    if not self._follow:
-                        row = await self._reader.row(self._id)
-                        if self.position < row.items:
-                            continue
-                        self._end()
-                    elif shared.row is None or shared.number != number:
-                        await shared.changed(number)
-                    elif self.position < shared.row.items:
-                        raise self._missing()
-                    elif self._has_ended(shared):
-                        self._end()
-                    else:
-                        await shared.changed(number)
-        except TimeoutError:
-            raise TimeoutError(f"no item of execution {self._id!r} for {self._timeout} s") from None
-        raise StopAsyncIteration
+        if self._timeout is None:
+            held = await self._wait()
+        else:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    held = await self._wait()
+            except TimeoutError:
+                raise TimeoutError(f"no item of execution {self._id!r} for {self._timeout} s") from None
+        if held is None:
+            raise StopAsyncIteration
+        return held
+
+    async def _wait(self) -> StreamItem | None:
+        """The next item, as soon as there is one; None after the last one."""
+        while not self._over:
+            shared = self._shared = self._shared or _followed(self._reader, self._id)
+            number = shared.number
+            held = await self._peek()
+            if held is not None:
+                return held
+            if not self._follow:
+                row = await self._reader.row(self._id)
+                if self.position < row.items:
+                    continue
+                self._end()
+            elif shared.row is None or shared.number != number:
+                await shared.changed(number)
+            elif self.position < shared.row.items:
+                raise self._missing()
+            elif self._has_ended(shared):
+                self._end()
+            else:
+                await shared.changed(number)
+        return None
 
     def _has_ended(self, shared: _Followed) -> bool:
         try:
@@ -285,7 +303,8 @@ class StoreReader:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
             shared = self._shared or _followed(self._reader, self._id)
-            self._page = deque(await shared.items(self.position))
+            found = shared.newest(self.position)
+            self._page = deque(await shared.items(self.position) if found is None else found)
         if not self._page:
             return None
         if self._page[0].number != self.position + 1:

@@ -3,16 +3,18 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from .._core import events
+from .._core.errors import OptionError
 from .._core.state import UNSET
+from ..build.arguments import closest
 from ..run.execution import Execution
 from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
 from ..run.portal import iterate_sync, run_sync
 from ..stores.protocol import ExecutionRow, StatusName, Store
-from .archive import Target, export, load_archive
+from .archive import LIMIT, Target, export, load_archive
 from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
@@ -21,13 +23,13 @@ from .listing import put_copies
 from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
+from .ticks import in_seconds
 from .view import StateView, view
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The largest file that `History.load` reads by default, in bytes.
-LIMIT = 256 * 1024 * 1024
+STATUSES: tuple[StatusName, ...] = get_args(StatusName)
 
 
 class History:
@@ -62,14 +64,15 @@ class History:
         """List executions of this flow, the newest first, without sub-flows.
 
         `status` is one status or several. `since` and `until` (not included) limit the time of creation; each is a
-        datetime or seconds since the epoch. A page has up to `limit` rows; for the next page, pass the id of the last
-        row as `after`. Raises `UnknownExecution` if there is no execution `after`.
+        datetime with a time zone, or seconds since the epoch. A page has up to `limit` rows; for the next page, pass
+        the id of the last row as `after`. Raises `UnknownExecution` if there is no execution `after`, and
+        `OptionError` for a datetime without a time zone, anything else that is no time, and an unknown status.
         """
         return await self._reader.store.executions(
             flow=self._reader.program.name,
-            status=(status,) if isinstance(status, str) else status,
-            since=_seconds(since),
-            until=_seconds(until),
+            status=_statuses(status),
+            since=_seconds(since, "since"),
+            until=_seconds(until, "until"),
             limit=limit,
             after=after,
         )
@@ -187,22 +190,27 @@ class History:
         """
         return await prune(self._reader, older_than, keep, shrink)
 
-    async def export(self, id: str, target: Target) -> int:
+    async def export(self, id: str, target: Target, *, limit: int = LIMIT) -> int:
         """Write the execution with its sub-flows to a .jsonl file, and return the number of records.
 
         `target` is a path or an open binary file. A file at a path is replaced as a whole, or not at all. If the
-        execution is running, its present state is written. Raises `UsageError` for a sub-flow, `RecordsTrimmed`, and
-        `OSError` if the file cannot be written.
+        execution is running, its present state is written. `load` takes every file that is written, with the same
+        `limit`. Raises `UsageError` for a sub-flow, and if the file would exceed a limit of `load`; `RecordsTrimmed`,
+        and `OSError` if the file cannot be written.
         """
-        return await export(self._reader, await self._reader.row(id), target)
+        return await export(self._reader, await self._reader.row(id), target, limit)
 
     async def load(self, source: Target, *, id: str | None = None, limit: int = LIMIT) -> ExecutionRow:
         """Load a file that `export` has written into the store, whole or not at all, and return the row.
 
         The execution gets its own id, or `id`. The file may come from an untrusted source: it cannot run code, and is
-        checked and replayed before the store changes. Raises `SnapshotError` if it is larger than `limit` bytes
-        (default: 256 MiB), damaged, forged, of another flow, or has types that are not registered; `StoreConflict` if
-        the id exists; `OSError` if the file cannot be read. Continue the execution with `flow.async_resume(id)`.
+        checked and replayed before the store changes. A thread does that; it calls the constructors of registered
+        classes.
+
+        Raises `SnapshotError` if the file is larger than `limit` bytes (default: 256 MiB), if a value in it has more
+        parts than a file of its size can have (2,000,000 at least, more with a larger `limit`), or if it is damaged,
+        forged, of another flow, or has types that are not registered; `StoreConflict` if the id exists; `OSError` if
+        the file cannot be read. Continue the execution with `flow.async_resume(id)`.
         """
         return await load_archive(self._reader, source, id, limit)
 
@@ -255,5 +263,17 @@ class SyncHistory:
     load = _sync_call(History.load)
 
 
-def _seconds(moment: float | datetime | None) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else moment
+def _seconds(moment: float | datetime | None, name: str) -> float | None:
+    return None if moment is None else in_seconds(moment, "history.executions()", name)
+
+
+def _statuses(status: StatusName | Iterable[StatusName] | None) -> tuple[StatusName, ...] | None:
+    if status is None:
+        return None
+    found = (status,) if isinstance(status, str) else tuple(status)
+    for it in found:
+        if it not in STATUSES:
+            near = closest(str(it), STATUSES, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise OptionError(f"history.executions(): there is no status {it!r}; {hint}known: {', '.join(STATUSES)}")
+    return found

@@ -10,7 +10,7 @@ store: their records are added to the same append.
 import logging
 from collections.abc import Callable, Collection
 
-from .._core import commands, events
+from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import ExecutionLeased, StoreConflict, StoreUnavailable, UnknownExecution
 from .._core.machine import FINAL, Machine
@@ -105,7 +105,7 @@ async def _ended(
     except Exception as error:  # reading may run code of the user's, and the flow may have changed
         # It has ended in any case. Only its row says so: its records cannot be continued here.
         logger.warning("sub-flow %r has ended with the step of its parent, without a record of it: %s", row.id, error)
-        append.records, append.payloads, append.questions = [], {}, {}
+        append.records, append.payloads = [], {}
     return [append, *await end_leftovers(own or above, row.id, now, is_open=is_open)]
 
 
@@ -116,9 +116,7 @@ def _close(machine: Machine, reader: ExecutionReader, append: Append, now: float
         if state.status in FINAL or (isinstance(event, events.CancelRequested) and state.closing is not None):
             continue
         append.records.append(NewRecord(encode(event, types, state, append.payloads)))
-        for command in machine.receive(event):
-            if isinstance(command, commands.CloseInterrupt):
-                append.questions[command.interrupt.id] = None
+        machine.receive(event)
     append.status = state.status.value
     if append.status == "failed" and state.error is not None:  # it had begun to close before
         append.error = f"{state.error.type}: {state.error.message}"

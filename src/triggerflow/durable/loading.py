@@ -67,9 +67,23 @@ def migrate(
     return RestoredExecution(machine, restored.value), _snapshot(restored, state, types, before)
 
 
+class _Head(msgspec.Struct):
+    """A snapshot of which only `before` is read."""
+
+    state: msgspec.Raw
+    value: msgspec.Raw
+    before: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head).decode
+
+
 def definition_before(snapshot: bytes) -> str | None:
     """The definition (fingerprint) of the records before this snapshot if the snapshot has another one; else None."""
-    return _read_snapshot(snapshot)["before"]
+    try:
+        return _head(snapshot).before
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error
 
 
 def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> RestoredExecution:

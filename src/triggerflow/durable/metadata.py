@@ -22,6 +22,9 @@ from ..stores.protocol import ExecutionCopy, ExecutionRow
 #: opened.
 LISTS_QUESTIONS = "lists_questions"
 
+#: How many characters the id of an execution may have; that of a sub-flow may be longer.
+MAX_ID = 1024
+
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -33,7 +36,9 @@ def first_row(
     now: float,
     labels: Mapping[str, str] | None = None,
 ) -> ExecutionRow:
-    """The row of a new execution."""
+    """The row of a new execution. Raises `UsageError` if the id cannot be one."""
+    if parent is None:  # a sub-flow has the id of its parent in its own
+        check_id(id)
     return ExecutionRow(
         id=id,
         flow=program.name,
@@ -44,6 +49,22 @@ def first_row(
         updated=now,
         labels=dict(labels or {}),
     )
+
+
+def check_id(id: str, longest: int | None = MAX_ID) -> None:
+    """Raise `UsageError` if a store or an archive could not hold an execution of this id."""
+    why = ""
+    if not id or (longest is not None and len(id) > longest):
+        why = f"it has {len(id):,} characters, and may have 1 to {MAX_ID:,}"
+    elif "\0" in id:
+        why = "it contains a zero character"
+    elif not id.isascii():
+        try:
+            id.encode()
+        except UnicodeEncodeError:
+            why = "it contains half of a surrogate pair"
+    if why:
+        raise UsageError(f"{id[:50]!r} cannot be the id of an execution: {why}")
 
 
 def of_another_flow(id: str, owner: str, flow: str) -> UsageError:

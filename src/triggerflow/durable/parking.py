@@ -58,7 +58,18 @@ def _is_waiting(execution: Stored) -> bool:
     log = execution.runtime.log
     if log is None or not log.is_committed or execution.runtime.status() != "waiting":
         return False
-    return all(_is_waiting(child) for child in execution.sub_flows())
+    return all(_is_waiting(child) and not _gets_an_answer(execution, child) for child in execution.sub_flows())
+
+
+def _gets_an_answer(parent: Stored, child: Stored) -> bool:
+    """Whether the parent has an answer that has not reached its sub-flow: that is being opened."""
+    asked, answers = child.runtime.machine.state.interrupts or {}, parent.runtime.machine.state.interrupts or {}
+    path = "" if child.runtime.link is None else child.runtime.link.path
+    for name, interrupt in asked.items():
+        answer = answers.get(f"{path}/{name}")
+        if interrupt.status == "waiting" and answer is not None and answer.status == "resumed":
+            return True
+    return False
 
 
 def _next_due(execution: Stored) -> float | None:

@@ -12,7 +12,7 @@ Folding takes packed data (see `payload.Types`), in which a dict with the key "$
 (a payload), `parts` (a list, joined from lists) and `text` (a text, joined from pieces).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -111,10 +111,25 @@ def weight(value: Any) -> int:
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
     """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
+    if not _is_folded(value):
+        return value
     try:
         return _unfold(value, payloads, budget)
     except (LookupError, TypeError, RecursionError) as error:
         raise StoreDamaged(f"a stored value cannot be put together: {without_values(error)}") from None
+
+
+def _is_folded(whole: Any) -> bool:
+    """Whether there is a tag of `fold` in a value."""
+    todo: list[Any] = [whole]
+    while todo:
+        value = todo.pop()
+        if _tag(value) in ("ref", "parts", "text"):
+            return True
+        if isinstance(value, list | dict):
+            inner = cast("list[Any]", value) if isinstance(value, list) else cast("dict[str, Any]", value).values()
+            todo += [it for it in inner if type(it) is list or type(it) is dict]
+    return False
 
 
 def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
@@ -136,17 +151,28 @@ def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
             value = _joined(value["v"], payloads, budget)
         if isinstance(value, list):
             given = cast("list[Any]", value)
-            items: list[Any] = [None] * len(given)
+            items: list[Any] = [*given]
             target[at] = items
-            todo.extend((item, items, number) for number, item in enumerate(given))
+            _add_inner(enumerate(given), items, todo, budget)
         elif isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
-            made: dict[str, Any] = dict.fromkeys(fields)
+            made: dict[str, Any] = {**fields}
             target[at] = made
-            todo.extend((item, made, key) for key, item in fields.items())
+            _add_inner(fields.items(), made, todo, budget)
         else:
             target[at] = value
     return result[0]
+
+
+def _add_inner(
+    inner: Iterable[tuple[Any, Any]], target: Any, todo: list[tuple[Any, Any, Any]], budget: list[int]
+) -> None:
+    """Add the items of a list or dict to what `_unfold` has to do, except those that are in `target` as they are."""
+    for at, item in inner:
+        if isinstance(item, list | dict):
+            todo.append((cast("Any", item), target, at))
+        else:
+            _spend(budget, weight(item))
 
 
 def _tag(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .._core import events
 from .._core.commands import AnyCommand
-from .._core.errors import ProtocolError, RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
+from .._core.errors import ProtocolError, RecordsTrimmed, StoreDamaged, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
@@ -125,13 +125,22 @@ class ExecutionReader:
                 value = step.record.value
         return place, value
 
-    async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
-        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included)."""
+    async def steps(
+        self,
+        row: ExecutionRow,
+        first: int = 0,
+        end: int | None = None,
+        check: Callable[[events.Record], None] = lambda _: None,
+    ) -> AsyncIterator[Step]:
+        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included).
+
+        `check` is called with each record before it is replayed."""
         starts = await self.starts(row)
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
         migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
-        async for step in self._replay(row, machine, row.records if end is None else end, migrations, start):
+        until = row.records if end is None else end
+        async for step in self._replay(row, machine, until, migrations, start, check):
             if step.number >= first:
                 yield step
 
@@ -139,7 +148,7 @@ class ExecutionReader:
         """Replay the records of an execution that come after a place, up to the newest that `row` counts.
 
         The machine of the place goes on, or that of the newer definition to which the execution was moved meanwhile.
-        Raises `StoreDamaged` if a compaction has deleted the next record: `earliest` is larger then."""
+        Raises `RecordsTrimmed` if a compaction has deleted the next record: `earliest` is larger then."""
         machine, migrations = place.machine, dict[int, Start]()
         if row.definition != machine.plan.definition.fingerprint:
             starts = await self.starts(row)
@@ -148,7 +157,13 @@ class ExecutionReader:
             yield it
 
     async def _replay(
-        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start], origin: Start
+        self,
+        row: ExecutionRow,
+        machine: Machine,
+        end: int,
+        migrations: Mapping[int, Start],
+        origin: Start,
+        check: Callable[[events.Record], None] = lambda _: None,
     ) -> AsyncIterator[Step]:
         """Replay the records that the machine has not received, up to `end` (not included).
 
@@ -161,7 +176,8 @@ class ExecutionReader:
                 origin = migrations[number]
                 machine = (await self._begin(row, origin)).machine
             if number != machine.state.records:
-                raise _missing(row, machine)
+                raise await self._missing(row, machine.state.records)
+            check(record)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
             if type(record) is events.Retried:
                 await self._retry(row, machine, record, origin)
@@ -172,7 +188,7 @@ class ExecutionReader:
                 commands = replay_record(machine, record, row.id)
             yield Step(number, record, run.node.name if run else "", commands, machine, run, origin)
         if machine.state.records < end:
-            raise _missing(row, machine)
+            raise await self._missing(row, machine.state.records)
 
     async def _retry(self, row: ExecutionRow, machine: Machine, record: events.Retried, origin: Start) -> None:
         """Replay a `Retried` record. Raises `StoreDamaged` if it does not fit those before it."""
@@ -196,16 +212,39 @@ class ExecutionReader:
         return machine.state
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
-        """Read the records from `first` up to `end` (not included). Trimmed records are skipped."""
+        """Read the records from `first` up to `end` (not included). Records that are trimmed at the beginning are
+        skipped.
+
+        Raises `UnknownExecution` if the execution was deleted while it was read, and `RecordsTrimmed` if it was
+        compacted meanwhile."""
+        whole = False  # a compaction deletes all records up to some number, except items: after another record, none
         while first < end:
             rows = await self.store.records(row.id, first=first, limit=min(PAGE, end - first))
             rows = [(number, data) for number, data in rows if number < end]
             if not rows:
+                if whole or await self.store.find(row.id) is None:
+                    raise await self._missing(row, first)
                 return
             records = await decode([data for _, data in rows], self.program.types, self.store.payloads)
             for (number, _), record in zip(rows, records, strict=True):
+                if whole and number != first:
+                    raise await self._missing(row, first)
+                whole = whole or not isinstance(record, events.StreamPut)
                 yield number, record
-            first = rows[-1][0] + 1
+                first = number + 1
+
+    async def _missing(self, row: ExecutionRow, number: int) -> StoreError:
+        """The error for a record that the store does not have."""
+        found = await self.store.find(row.id)
+        if found is None:
+            return UnknownExecution(f"execution {row.id!r} was deleted while it was read, at record {number}")
+        earliest = await self.earliest(found)
+        if number < earliest:
+            return RecordsTrimmed(
+                f"execution {row.id!r} was compacted while it was read, at record {number}; the earliest state left is "
+                f"after {earliest} records"
+            )
+        return StoreDamaged(f"execution {row.id!r}: record {number} is missing in the store")
 
     async def _latest(self, row: ExecutionRow) -> Start:
         """The start for its newest state, found without reading the earlier starts."""
@@ -284,7 +323,3 @@ def _start(row: ExecutionRow, snapshot: tuple[int, str, bytes], definition: str)
             f"execution {row.id!r}: its snapshot after {records} records has definition {under!r}, not {definition!r}"
         )
     return Start(records, under, data, definition_before(data) is not None)
-
-
-def _missing(row: ExecutionRow, machine: Machine) -> StoreDamaged:
-    return StoreDamaged(f"execution {row.id!r}: record {machine.state.records} is missing in the store")

@@ -23,6 +23,7 @@ from .commit import give_up, session_of
 from .loading import RestoredExecution, migrate
 from .metadata import attempt_id
 from .reader import ExecutionReader, Step
+from .requests import write_answer
 
 
 class _Plan(msgspec.Struct):
@@ -49,8 +50,11 @@ async def reopen(
     *,
     force: bool = False,
     operator_map: Mapping[str, str | None] | None = None,
+    request: str | None = None,
 ) -> None:
     """Add the `Retried` records; see `TriggerFlow.async_retry`. This store is the owner of the execution after it.
+
+    `request` is the id of a request in the inbox of the execution, which gets its reply with the records.
 
     After an error or a cancellation it is not. Then the records are in the store, and any process may continue the
     execution, or they are not, and it is still failed.
@@ -61,6 +65,8 @@ async def reopen(
         row = await store.claim(id)
         _check(row)  # another process may have retried it before the claim
         plan = await _retry(reader, row, now, force, operator_map)
+        if request is not None:
+            plan.appends[0].replies.append(write_answer(request, None, program.types, now))
         await store.append(plan.appends)
     except BaseException:
         await give_up(store, id)

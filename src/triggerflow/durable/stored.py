@@ -45,7 +45,7 @@ from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
-from .metadata import attempt_id, first_row, of_another_flow, read_options
+from .metadata import attempt_id, check_id, first_row, of_another_flow, read_options
 from .mirror import ENDED, Mirror
 from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
@@ -164,6 +164,7 @@ class Stored(Durability):
         runtime = self.runtime
         if runtime.program.name != program.name:
             raise of_another_flow(runtime.id, runtime.program.name, program.name)
+        self.may_run = self.may_run or may_run  # also while it is opened: a worker waits for the lock then
         if self._is_open or self.lock.locked():
             if reuse == "reject":
                 raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
@@ -174,7 +175,6 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
-        self.may_run = self.may_run or may_run
         runtime.use(program)
         self._operator_map = operator_map
         if self.mirror is None:
@@ -220,21 +220,34 @@ class Stored(Durability):
             if row is not None and (shared := self.shared) is not None:
                 await self._attach(shared, row)
         if runs and row is not None:  # else nobody can have asked for anything yet, or it has ended
-            await self.session.inbox.look_if_possible()
+            look = self.session.inbox.look_if_possible()
+            if runtime.link is None:
+                await look
+            else:  # its parent has to connect it first: until then, an answer that the parent gets does not reach it
+                self.session.run_in_background(look)
 
     async def _is_mirrored(self, mirror: Mirror) -> bool:
         """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
         if self.runtime.machine.state.status in FINAL:
             return True
         row = await mirror.catch_up()
-        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+        if self.runtime.machine.state.status in FINAL or not self.is_free(row) or not await self._may_claim(row):
             mirror.beat()
             return True
         return False
 
-    def _may_claim(self, row: ExecutionRow) -> bool:
+    def is_free(self, row: ExecutionRow) -> bool:
+        """Whether no process runs an execution that does not run here: it has no owner, or this store has owned it
+        since its handles were dropped."""
+        return row.owner is None or (row.parent is None and row.owner == self.session.store.owner)
+
+    async def _may_claim(self, row: ExecutionRow) -> bool:
         """Whether this process may run an execution that no process runs. A sub-flow runs where its parent does."""
-        return self.may_run and (row.parent is None or self.runtime.link is not None)
+        if self.may_run and (row.parent is None or self.runtime.link is not None):
+            return True
+        if row.owner is not None and self.is_free(row):
+            await self.session.store.release([row.id])  # so that a worker can run it
+        return False
 
     async def _show(self, row: ExecutionRow | None) -> None:
         """Show an execution that another process runs."""
@@ -344,7 +357,7 @@ class Stored(Durability):
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
-            if row.status not in FINAL_STATUSES and not self._may_claim(row):
+            if row.status not in FINAL_STATUSES and not await self._may_claim(row):
                 await self._show(row)
                 return row
             return await self._go_on(row)
@@ -665,6 +678,13 @@ class Stored(Durability):
         durability = None if link is None else link.parent.durability
         return durability if isinstance(durability, Stored) else None
 
+    def _wake_up(self) -> None:
+        """Wake the callers of this execution and of all around it, so that they check its status again."""
+        above: Stored | None = self
+        while above is not None:
+            above.runtime.wake()
+            above = above._parent  # noqa: SLF001 - of the same class
+
     def sub_flows(self) -> "list[Stored]":
         """The sub-flows of this execution that run now."""
         children = [child for child, number in self.runtime.children.values() if not number]
@@ -781,7 +801,8 @@ class Stored(Durability):
             is_known = made.machine.state.started
             # One that fails while it is opened has failed in this attempt.
             if not is_known or number >= attempt or not stored_of(made).had_failed:
-                self._notify()  # a sub-flow that waits writes no record that would notify the worker
+                self._notify()  # a sub-flow that waits writes no record that would notify the worker,
+                self._wake_up()  # nor one that would wake a caller who waits until the parent has settled
                 return made, is_known
             number += 1
 
@@ -810,6 +831,8 @@ def stored_runtime(
     session = session_of(store)
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
+    if id is not None:
+        check_id(id, None)  # an earlier version took longer ones
     known: Stored | None = None if id is None else session.live.get(id)
     if known is not None and (known.may_run_again or (reuse == "new_after_end" and known.has_ended)):
         del session.live[known.runtime.id]  # its handles keep showing how it failed

@@ -38,7 +38,7 @@ from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import awaits_answers_only, first_due, pending_signals
 from ..build.arguments import seconds, text
 from .attempts import Attempt
-from .interrupts import admit, describe_interrupt
+from .interrupts import admit, describe_interrupt, is_checkable
 from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
 from .threads import waiting_inside_engine
@@ -583,11 +583,20 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
 
 async def room_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
     """A caller is about to put an item into the runtime stream on a handle: check the item, and wait for room."""
+    stream = runtime.stream
+    if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
+        driver_of(runtime)
+        check = runtime.check_item
+        if check is not None:
+            check(item)
+        await _room(runtime, None)
+
+
+def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
+    """A caller puts an item into the runtime stream on a handle."""
     driver_of(runtime)
     check = runtime.check_item
-    if check is not None:
-        check(item)
-    await _room(runtime, None)
+    submit(runtime, events.StreamPut(runtime.environment.now(), None, item if check is None else check(item)))
 
 
 async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:
@@ -697,6 +706,13 @@ def _record_all_held(runtime: ExecutionRuntime, attempt: Attempt, run: RunChunk)
 def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
     """Answer an interrupt, from any thread. Returns the interrupt after the answer."""
     return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "execution.async_continue_with")
+
+
+async def until_checkable(runtime: ExecutionRuntime, interrupt: str, value: Any, request: str | None) -> None:
+    """Wait until the sub-flow that asks is open here: it checks the answer. After a restart its step opens it."""
+    if not is_checkable(runtime, text(interrupt)) and runtime.machine.state.status not in FINAL:
+        driver_of(runtime)  # it starts the step
+        await runtime.until(lambda: is_checkable(runtime, text(interrupt)))
 
 
 def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None) -> dict[str, Any]:

@@ -140,6 +140,14 @@ def check_answer(runtime: "ExecutionRuntime", interrupt: Interrupt, value: Any) 
     return value if as_event is None else as_event(value)
 
 
+def is_checkable(runtime: "ExecutionRuntime", id: str) -> bool:
+    """Whether an answer to this interrupt can be checked now: not while the sub-flow that asks is being opened."""
+    interrupt = (runtime.machine.state.interrupts or {}).get(id)
+    if interrupt is None or interrupt.status != "waiting" or not interrupt.holds:
+        return True
+    return id in runtime.children and is_checkable(*runtime.children[id])
+
+
 def check_schemas(runtime: "ExecutionRuntime") -> None:
     """Raise `PayloadError` if the schema of an open interrupt could not be restored after a load."""
     interrupts = runtime.machine.state.interrupts or {}

@@ -191,6 +191,10 @@ def _take_over(link: Link, child: "ExecutionRuntime") -> None:
             link.asked[known.id] = None
             if known.status == "resumed":
                 _pass_on(child, number, known)
+    outer: Link | None = link
+    while link.asked and outer is not None:  # who wants to answer waits until it can be checked
+        outer.parent.wake()
+        outer = outer.parent.link
 
 
 def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPermits | commands.Answer) -> None:

@@ -8,7 +8,7 @@ class is built. A value comes back with the same type and data, or `pack` refuse
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from enum import Enum
 from functools import cache
@@ -32,6 +32,9 @@ DEPTH: Final = 500
 _INNER: Final = 4
 #: The largest int that the interpreter reads back from text, which is 4300 digits, in bits.
 _INT_BITS: Final = 14_000
+#: How many members of a set, or keys of a dict, may have the same hash. These are compared with each other, which takes
+#: a time that grows with the square of their number: a stranger can choose ints with one hash.
+SAME_HASH: Final = 100
 #: The tags of registered classes by the form of their instances, see `objects.Shape`.
 _TAGS: Final = {"made": "type", "state": "state", "model": "model"}
 _READ: Final = ("type", "state", "model")
@@ -286,6 +289,8 @@ class Types:
                 for key, item in value.items():
                     plain[_text(key, where)] = self._pack(item, where, depth + 1, checked, frozen)
                 return plain
+            if collide(value):
+                raise PayloadError(f"{where} is a dict with {_MANY}")
             pairs: list[Any] = []
             for key, item in value.items():
                 # The tag, the list and the pair are a level each.
@@ -293,6 +298,8 @@ class Types:
                 pairs.append([packed, self._pack(item, where, depth + 3, checked, frozen)])
             return {"$": "dict", "v": pairs}
         if kind is tuple or kind is set or kind is frozenset:
+            if kind is not tuple and collide(value):
+                raise PayloadError(f"{where} is a {kind.__name__} with {_MANY}")
             items: list[Any] = []
             for item in value:
                 items.append(self._pack(item, where, depth + 2, checked, frozen))  # noqa: PERF401
@@ -404,14 +411,20 @@ class Types:
         if tag == "range":
             return range(*data)
         if tag == "dict":
-            made: dict[Any, Any] = {}
+            keys: list[Any] = []
+            values: list[Any] = []
             for key, value in data:
-                made[self._unpack(key, depth + 3)] = self._unpack(value, depth + 3)
-            return made
+                keys.append(self._unpack(key, depth + 3))
+                values.append(self._unpack(value, depth + 3))
+            if collide(keys):
+                raise SnapshotError(f"a recorded dict has {_MANY}")
+            return dict(zip(keys, values, strict=True))
         if tag in ("tuple", "set", "frozenset"):
             items: list[Any] = []
             for item in data:
                 items.append(self._unpack(item, depth + 2))  # noqa: PERF401
+            if tag != "tuple" and collide(items):
+                raise SnapshotError(f"a recorded {tag} has {_MANY}")
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](items)
         if tag == "source":
             name, arguments, options = data
@@ -441,6 +454,20 @@ class Types:
         if how == "model":
             return shape_of(cls).make_model(fields)
         return cls(**fields) if how == "type" and not is_named_tuple(cls) else shape_of(cls).make(fields)
+
+
+_MANY: Final = f"more than {SAME_HASH} members of the same hash, which takes too long to read"
+
+
+def collide(members: Collection[Any]) -> bool:
+    """Whether more than `SAME_HASH` members of a set, or keys of a dict, have the same hash."""
+    if len(members) <= SAME_HASH:
+        return False
+    counts: dict[int, int] = {}
+    for member in members:
+        number = hash(member)
+        counts[number] = counts.get(number, 0) + 1
+    return max(counts.values()) > SAME_HASH
 
 
 def _text(value: str, where: str) -> str:

@@ -377,11 +377,10 @@ class MemoryStore(OpenedInScripts):
         self, ids: Iterable[str] | None = None, *, limit: int = 100, without: Collection[str] = ()
     ) -> list[Request]:
         """See `Store.requests`."""
+        self._lifecycle.check()
         data = self.data
         if ids is not None:
-            self._lifecycle.check()
             return [found for id in ids if (found := data.inbox.get(id) or data.replied.get(id))]
-        self._begin()
         skipped = set(without)
         ours = (
             request
@@ -389,6 +388,8 @@ class MemoryStore(OpenedInScripts):
             if request.id not in skipped and data.executions[request.execution].row.owner == self._owner
         )
         found = list(islice(ours, limit))
+        if found:
+            self._begin()
         data.fetched.update((request.id, self._owner) for request in found)
         return found
 

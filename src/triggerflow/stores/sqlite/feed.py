@@ -16,8 +16,9 @@ from pathlib import Path
 from ..._core.errors import StoreError
 from .connection import connect
 
-#: How many seconds pass between two looks at the file.
-LOOK_SECONDS = 0.02
+#: How many seconds pass between two looks at the file; and in the second after a commit, since more often follow.
+LOOK_SECONDS, BUSY_LOOK_SECONDS = 0.02, 0.005
+BUSY_SECONDS = 1.0
 
 #: The thread ends when nobody has waited for so many seconds.
 LINGER_SECONDS = 1.0
@@ -143,14 +144,16 @@ class Feed:
 
     def _look_until_nobody_waits(self, connection: sqlite3.Connection) -> bool:
         known: int | None = None  # so that the first look announces what was committed before it
-        idle = 0.0
+        idle = quiet = 0.0
         while not self._stop.is_set():
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             if version != known:
-                known = version
+                known, quiet = version, 0.0
                 self.announce()
-            self._stop.wait(LOOK_SECONDS)
-            idle = 0.0 if self._is_waited_for.is_set() else idle + LOOK_SECONDS
+            pause = BUSY_LOOK_SECONDS if quiet < BUSY_SECONDS else LOOK_SECONDS
+            self._stop.wait(pause)
+            quiet += pause
+            idle = 0.0 if self._is_waited_for.is_set() else idle + pause
             if idle >= LINGER_SECONDS:
                 with self._starting:
                     if not self._is_waited_for.is_set():

@@ -221,6 +221,7 @@ def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Seq
             listing.put_words(connection, key, {}, row.error)
         ownership.remember(row.id, Claim(key, row.records, row.status, row.due, asks=False, flow=row.flow))
     note(connection, "executions", [copy.row.id for copy in copies])
+    ownership.renew_now(connection)
 
 
 def put_definition(connection: sqlite3.Connection, ownership: Ownership, fingerprint: str, data: bytes) -> None:

@@ -1,0 +1,123 @@
+"""Actions: requests to whoever runs an execution.
+
+An action is posted into the inbox of the execution under the id of the caller's request, and the reply is waited for.
+So it does not matter which process runs the execution, or whether one does yet, and a repeated request is the same one.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from .._core.errors import ExecutionClosed
+from ..durable.commit import StoreSession
+from ..durable.requests import read_reply, write_request
+from ..run import actions
+from ..run.actions import Action
+from ..serialize.payload import Types
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Request, Store
+from .errors import BadRequest
+from .shapes import (
+    Answer,
+    AnyAction,
+    Cancel,
+    CancelSignal,
+    Close,
+    DeleteState,
+    Emit,
+    Put,
+    Retry,
+    SetResult,
+    SetState,
+)
+
+#: The kind of a request to run a failed execution again. It is performed by the process that posts it.
+RETRY = "retry"
+
+
+def request_of(id: str, row: ExecutionRow, action: AnyAction, types: Types, at: float) -> Request:
+    """The request that asks for an action. Raises `PayloadError`, and `BadRequest` for one that is not possible."""
+    kind, arguments = _arguments(row, action, id)
+    return write_request(id, row.id, kind, arguments, types, at)
+
+
+def _arguments(row: ExecutionRow, action: AnyAction, id: str) -> tuple[Action, tuple[Any, ...]]:
+    match action:
+        case Answer(question=question, value=value):
+            if row.parent is not None:
+                raise BadRequest(
+                    f"execution {row.id!r} is a sub-flow; answer its question at the outermost execution, as "
+                    "`questions` lists it"
+                )
+            return actions.ANSWER, (question, value, id)
+        case Emit(name=name, value=value, delay=delay):
+            return actions.EMIT, (name, value, False, delay, None, True)
+        case CancelSignal(name=name):
+            return actions.CANCEL_SIGNAL, (name,)
+        case Put(item=item):
+            return actions.PUT, (item,)
+        case SetState(key=key, value=value):
+            return actions.SET, (key, value, True)
+        case DeleteState(key=key):
+            return actions.DELETE, (key, True)
+        case SetResult(value=value, replace=replace):
+            return actions.SET_RESULT, (value, replace)
+        case Close():
+            return actions.CLOSE, ()
+        case Cancel(reason=reason):
+            return actions.CANCEL, (reason,)
+        case Retry():
+            raise BadRequest("a retry is not asked of the owner: an execution that has failed has none")
+
+
+def retry_request(id: str, execution: str, force: bool, at: float) -> Request:
+    """The request under which a failed execution is run again."""
+    return Request(id=id, execution=execution, kind=RETRY, data=msgspec.json.encode({"force": force}), at=at)
+
+
+async def post(store: Store, request: Request) -> Request:
+    """Post a request, and return it as it is in the store. Raises `BadRequest` if its id was used for another one."""
+    posted = await store.post(request)
+    if (posted.execution, posted.kind, posted.data) != (request.execution, request.kind, request.data):
+        raise BadRequest("this request id was used for another action; give each intent an id of its own")
+    return posted
+
+
+async def ask(session: StoreSession, request: Request, types: Types, wait: float) -> Any:
+    """Post a request, and wait up to `wait` seconds for the reply. Returns the answer in it.
+
+    Raises the error in the reply; `ExecutionClosed` if the execution has ended; and `TimeoutError`, which says whether
+    the action was surely not done. If the caller is cancelled, the request is withdrawn.
+    """
+    store, id = session.store, request.id
+    deadline = asyncio.get_running_loop().time() + wait
+    with session.hub.watch(executions=[request.execution], requests=[id]) as watch:
+        await post(store, request)
+        row = None
+        try:
+            while True:
+                found = await store.requests([id])
+                if not found:
+                    raise TimeoutError("the request was withdrawn by somebody else")
+                if found[0].reply is not None:
+                    return read_reply(found[0].reply, types)
+                row = await store.find(request.execution)
+                if (row is None or row.status in FINAL_STATUSES) and await store.withdraw(id) is None:
+                    status = "deleted" if row is None else row.status
+                    raise ExecutionClosed(f"execution {request.execution!r} has ended ({status}), so this was not done")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await watch.changed()
+                        continue
+                break
+        except asyncio.CancelledError:
+            await asyncio.shield(store.withdraw(id))
+            raise
+        if await store.withdraw(id) is None:
+            flow = "" if row is None else row.flow
+            raise TimeoutError(f"nobody who runs flow {flow!r} has replied for {wait:g} s, and this was not done")
+    raise TimeoutError(
+        f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may still do this; ask "
+        "again with the same request id"
+    )
