@@ -45,7 +45,7 @@ class Commands:
 
     async def start(self, command: Command) -> Any:
         """Start an execution; acknowledged when its start is on disk."""
-        execution = self.flow.create_execution(id=command["id"], store=self.store)
+        execution = self.flow.create_execution(id=command["id"], store=self.store, max_losses=10_000)
         await execution.async_begin(command["value"])
 
     async def result(self, command: Command) -> Any:
