@@ -363,6 +363,11 @@ class StoredShared(SharedData):
         """Whether the next append begins to listen: the view has to be new then."""
         return self._registers
 
+    @property
+    def has_part(self) -> bool:
+        """Whether the next append has a part of this."""
+        return bool(self._pending) or self._is_attached or self._registers
+
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
         append.shared = [change for change, _ in self._pending[self._taken :]]
@@ -434,7 +439,7 @@ class StoredShared(SharedData):
                 own = own or change.by == runtime.id
                 self._post(change, value)
             self.heard = heard
-        self._is_attached = heard is not None
+        self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self._registers = is_other
         if (is_other or own) and runtime.log is not None:
