@@ -257,6 +257,7 @@ class StoredShared(SharedData):
     __slots__ = (
         "__weakref__",
         "_is_attached",
+        "_is_noted",
         "_known",
         "_pending",
         "_registers",
@@ -284,6 +285,8 @@ class StoredShared(SharedData):
         self._is_attached = False
         #: whether the next append has to name the keys
         self._registers = False
+        #: whether the view knows this execution
+        self._is_noted = False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -348,6 +351,7 @@ class StoredShared(SharedData):
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
+        self._is_noted = True
         self.view.makers[runtime.id] = self
         self._pending.append((SharedChange(key=key, op=op, data=data, emit=bool(emit)), value))
         try:
@@ -394,7 +398,7 @@ class StoredShared(SharedData):
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
         self._pending, self._taken, self._is_attached, self._registers = [], 0, False, False
-        self.view.leave(self._stored.runtime.id)
+        self._leave()
 
     # -- listening ---------------------------------------------------------------------------------------------------
 
@@ -406,7 +410,12 @@ class StoredShared(SharedData):
     def forget(self, execution: Any) -> None:
         """See `SharedData.forget`: the execution has ended."""
         self._is_attached = False
-        self.view.leave(self._stored.runtime.id)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._is_noted:
+            self._is_noted = False
+            self.view.leave(self._stored.runtime.id)
 
     def listen(self, execution: Any) -> None:
         """See `SharedData.listen`; `begin` and `attach` do what is needed."""
@@ -422,6 +431,7 @@ class StoredShared(SharedData):
         self._is_attached = False
         self._registers = is_new and self.listens
         if self.listens:
+            self._is_noted = True
             self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
