@@ -1,10 +1,14 @@
 """The types that a user sees, checked by strict pyright; nothing here is run."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from types import CoroutineType
 from typing import Any, Literal, TypeVar, assert_type
 
 from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.backend import Answer, Backend, Done, ExecutionInfo, Frame, StoreBackend
+from triggerflow.durable import Schedule
+from triggerflow.stores import Store
 
 T = TypeVar("T")
 flow = TriggerFlow(name="typed", skip_exceptions=False)
@@ -141,6 +145,18 @@ async def run() -> None:
     assert_type(execution.get_status(), Literal["created", "running", "waiting", "completed", "failed", "cancelled"])
 
 
+async def schedule(store: Store) -> None:
+    made = await flow.async_schedule("nightly", cron="0 2 * * *", zone="Europe/Berlin", overlap="queue", store=store)
+    assert_type(made, Schedule)
+    assert_type(made.due, datetime | None)
+    await flow.async_schedule("pace", every=timedelta(minutes=5), missed="all", window=3600, store=store)
+    await flow.async_schedule("wrong", every=60, overlap="sometimes", store=store)  # pyright: ignore[reportArgumentType]
+    schedules = flow.schedules(store)
+    assert_type(await schedules.list(), list[Schedule])
+    assert_type(await schedules.trigger("nightly"), str)
+    assert_type(schedules.sync.pause("nightly"), Schedule)
+
+
 def run_sync() -> None:
     assert_type(flow.start("value", timeout=1), Any)
     assert_type(flow.get_runtime_stream("value"), Iterator[Any])
@@ -150,3 +166,12 @@ def run_sync() -> None:
     assert_type(execution.get_runtime_stream(after=1), Iterator[Any])
     assert_type(execution.emit("event"), None)
     assert_type(execution.cancel(), None)
+
+
+async def serve(store: Store) -> None:
+    backend: Backend = StoreBackend(store, flow)
+    async for frame in backend.frames("run-1", after=3, follow=True):
+        assert_type(frame, Frame)
+    assert_type((await backend.executions(status="failed")).executions, list[ExecutionInfo])
+    assert_type(await backend.act("run-1", Answer(question="approve", value=1), request="form-1"), Done)
+    await backend.executions(status="broken")  # pyright: ignore[reportArgumentType]
