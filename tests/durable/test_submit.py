@@ -59,6 +59,15 @@ async def test_a_worker_runs_it_and_its_first_attempt_is_the_first() -> None:
         assert await execution.async_get_result(timeout=5) == [1, 7]
 
 
+async def test_the_worker_may_be_in_the_process_that_submits() -> None:
+    flow = working()
+    async with MemoryStore() as store, Worker(store, flow, poll=60):
+        execution = await flow.async_submit(7, store=store)
+        assert await execution.async_get_result(timeout=5) == [1, 7]
+        waiting = await flow.async_submit(8, store=store, delay=20)
+        assert await waiting.async_get_result() == [1, 8]
+
+
 async def test_the_worker_is_woken_by_the_change() -> None:
     """It polls once an hour, and does not wait for that."""
     data, flow = MemoryData(), working()

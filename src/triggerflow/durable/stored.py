@@ -231,7 +231,9 @@ class Stored(Durability):
         if self.runtime.machine.state.status in FINAL:
             return True
         row = await mirror.catch_up()
-        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+        # A worker of this process may have claimed it, to open it now.
+        runs_elsewhere = row.owner not in (None, self.session.owner)
+        if self.runtime.machine.state.status in FINAL or runs_elsewhere or not self._may_claim(row):
             mirror.beat()
             return True
         return False
