@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,22 @@ from triggerflow.stores.protocol import Store
 Data = TriggerFlowRuntimeData[Any]
 
 
-def working(work: Callable[[Data], Any], *, then: Callable[[Data], Any] = lambda data: data.value) -> TriggerFlow:
+def value_of(data: Data) -> Any:
+    return data.value
+
+
+def required(data: Data) -> Any:
+    return data.require_resource("db")
+
+
+def taken(data: Data) -> Any:
+    return data.resources["db"]
+
+
+def working(work: Callable[[Data], Any], *, then: Callable[[Data], Any] | None = None) -> TriggerFlow:
     """Two chunks, one after the other."""
     flow = TriggerFlow(name="working")
-    flow.to(("work", work)).to(("then", then)).end()
+    flow.to(("work", work)).to(("then", then or value_of)).end()
     return flow
 
 
@@ -71,7 +84,7 @@ async def test_a_thread_that_does_not_stop_keeps_its_execution(way: str, caplog:
         await come(lambda: busy.running)
         with caplog.at_level(logging.WARNING, "triggerflow"):
             if way == "suspend":
-                await worker.__aexit__(None, None, None) if way == "worker" else await execution.async_suspend()
+                await execution.async_suspend()
             elif way == "worker":
                 await worker.__aexit__(None, None, None)
             elif way == "drain":
@@ -244,7 +257,7 @@ def service(path: Path, how: str) -> "subprocess.Popen[str]":
     async def submit() -> None:
         async with SQLiteStore(path) as store:
             flow = TriggerFlow(name="f")
-            flow.to(("work", lambda data: None)).to(("then", lambda data: data.value)).end()
+            flow.to(("work", str)).to(("then", str)).end()
             await flow.async_submit(600, store=store, id="x", reuse="existing")
 
     asyncio.run(submit())
@@ -281,11 +294,8 @@ def test_a_second_sigterm_ends_the_process_at_once(tmp_path: Path) -> None:
     try:
         while process.poll() is None:  # the second one counts when the first was taken
             process.send_signal(signal.SIGTERM)
-            with pytest.MonkeyPatch.context():
-                try:
-                    process.wait(0.5)
-                except subprocess.TimeoutExpired:
-                    continue
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
         assert process.returncode == -signal.SIGTERM
     finally:
         process.kill()
@@ -300,12 +310,12 @@ class Refusing(MemoryStore):
 
     refuses = 0
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
         if self.refuses and appends and all(it.status == "waiting" and not it.records for it in appends):
             self.refuses -= 1
             raise StoreUnavailable("locked")
-        await super().append(appends)
+        return await super().append(appends)
 
 
 def asking_in_a_sub_flow() -> TriggerFlow:
@@ -360,9 +370,7 @@ def needing(log: list[str], name: str, take: Callable[[Data], Any]) -> TriggerFl
     return flow
 
 
-@pytest.mark.parametrize(
-    "take", [lambda data: data.require_resource("db"), lambda data: data.resources["db"]], ids=["require", "mapping"]
-)
+@pytest.mark.parametrize("take", [required, taken])
 async def test_a_worker_without_the_resource_leaves_it_to_one_that_has_it(
     take: Callable[[Data], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -392,7 +400,7 @@ async def test_a_process_that_resumes_without_the_resource_fails_nothing() -> No
     async with MemoryStore(data) as store:
         await started(working(use), store, "x")
     async with MemoryStore(data) as store:
-        with pytest.raises(ExecutionSuspended, match="lacks what it needs.*'db'"):
+        with pytest.raises(ExecutionSuspended, match=r"lacks what it needs.*'db'"):
             await (await working(use).async_resume("x", store=store)).async_get_result()
         execution = await working(use).async_resume("x", store=store, runtime_resources={"db": 7})
         assert await execution.async_get_result() == 7
