@@ -26,7 +26,7 @@ from triggerflow.backend import (
 )
 from triggerflow.durable import Worker
 from triggerflow.errors import ExecutionClosed
-from triggerflow.stores import MemoryData, MemoryStore
+from triggerflow.stores import MemoryData, MemoryStore, Store
 
 
 def listening() -> TriggerFlow:
@@ -119,87 +119,82 @@ async def test_answers_are_checked_and_counted_once() -> None:
         assert await code_of(backend.act("one", yes, request="form-2")) == "ended"
 
 
-async def test_without_anybody_who_runs_it_an_action_is_surely_not_done() -> None:
-    async with MemoryStore() as store:
-        flow = listening()
-        backend = StoreBackend(store, flow)
-        await backend.start("listening", id="one")
-        with pytest.raises(TimeoutError, match="was not done"):
-            await backend.act("one", Emit(name="add", value=1), request="one", wait=5)
-        waiting = asyncio.create_task(backend.act("one", Emit(name="add", value=1), wait=100))
-        leaving = asyncio.create_task(backend.act("one", Emit(name="add", value=1000), wait=100))
+async def test_without_anybody_who_runs_it_an_action_is_surely_not_done(store: Store) -> None:
+    flow = listening()
+    backend = StoreBackend(store, flow)
+    await backend.start("listening", id="one")
+    with pytest.raises(TimeoutError, match="was not done"):
+        await backend.act("one", Emit(name="add", value=1), request="one", wait=5)
+    waiting = asyncio.create_task(backend.act("one", Emit(name="add", value=1), wait=100))
+    leaving = asyncio.create_task(backend.act("one", Emit(name="add", value=1000), wait=100))
+    await asyncio.sleep(1)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    async with Worker(store, flow):
+        await waiting
+        await backend.act("one", Emit(name="add", value=1), request="one", wait=5)
         await asyncio.sleep(1)
-        leaving.cancel()
-        await asyncio.wait([leaving])
-        async with Worker(store, flow):
-            await waiting
-            await backend.act("one", Emit(name="add", value=1), request="one", wait=5)
-            await asyncio.sleep(1)
-            assert (await backend.state_at("one")).state["added"] == 2
+        assert (await backend.state_at("one")).state["added"] == 2
 
 
-async def test_a_failed_execution_is_retried_once_for_a_request() -> None:
-    async with MemoryStore() as store:
-        flow, failures = TriggerFlow("flaky"), [True]
+async def test_a_failed_execution_is_retried_once_for_a_request(store: Store) -> None:
+    flow, failures = TriggerFlow("flaky"), [True]
 
-        @flow.chunk("work")
-        async def work(data: Any) -> str:
-            if failures:
-                raise OSError("not now")
-            return "done"
+    @flow.chunk("work")
+    async def work(data: Any) -> str:
+        if failures:
+            raise OSError("not now")
+        return "done"
 
-        flow.to(work).end()
-        backend = StoreBackend(store, flow)
-        await backend.start("flaky", id="one")
-        async with Worker(store, flow):
-            assert (await backend.result("one", wait=10)).status == "failed"
-            failures.clear()
-            again = [backend.act("one", Retry(), request="again") for _ in range(3)]
-            assert {it.status for it in await asyncio.gather(*again)} <= {"running", "completed"}
-            assert (await backend.result("one", wait=10)).result == "done"
-            await backend.act("one", Retry(), request="again")
-            assert await code_of(backend.act("one", Retry())) == "not_possible"
-        assert [it.kind async for it in backend.frames("one")].count("retried") == 1
+    flow.to(work).end()
+    backend = StoreBackend(store, flow)
+    await backend.start("flaky", id="one")
+    async with Worker(store, flow):
+        assert (await backend.result("one", wait=10)).status == "failed"
+        failures.clear()
+        again = [backend.act("one", Retry(), request="again") for _ in range(3)]
+        assert {it.status for it in await asyncio.gather(*again)} <= {"running", "completed"}
+        assert (await backend.result("one", wait=10)).result == "done"
+        await backend.act("one", Retry(), request="again")
+        assert await code_of(backend.act("one", Retry())) == "not_possible"
+    assert [it.kind async for it in backend.frames("one")].count("retried") == 1
 
 
-async def test_a_fork_runs_where_the_workers_are() -> None:
-    async with MemoryStore() as store:
-        flow = counting(5)
-        backend = StoreBackend(store, flow)
-        await backend.start("counting", 1, id="one")
-        async with Worker(store, flow):
-            await backend.result("one", wait=60)
-            kinds = [it.kind async for it in backend.frames("one")]
-            made = await backend.fork("one", at=kinds.index("completed") + 1, new_id="two", state={"count": 100})
-            assert made.forked_from == ("one", kinds.index("completed") + 1)
-            assert (await backend.result("two", wait=60)).status == "completed"
-        found = await backend.diff("one", "two")
-        assert not found.same
-        assert found.parted is not None
-        assert found.parted.number == kinds.index("completed") + 2
-        assert found.parted.kinds[1] == "state"
-        same = await backend.diff("one", "one")
-        assert same.same
-        assert await code_of(backend.fork("one", at=1000)) == "not_possible"
+async def test_a_fork_runs_where_the_workers_are(store: Store) -> None:
+    flow = counting(5)
+    backend = StoreBackend(store, flow)
+    await backend.start("counting", 1, id="one")
+    async with Worker(store, flow):
+        await backend.result("one", wait=60)
+        kinds = [it.kind async for it in backend.frames("one")]
+        made = await backend.fork("one", at=kinds.index("completed") + 1, new_id="two", state={"count": 100})
+        assert made.forked_from == ("one", kinds.index("completed") + 1)
+        assert (await backend.result("two", wait=60)).status == "completed"
+    found = await backend.diff("one", "two")
+    assert not found.same
+    assert found.parted is not None
+    assert found.parted.number == kinds.index("completed") + 2
+    assert found.parted.kinds[1] == "state"
+    same = await backend.diff("one", "one")
+    assert same.same
+    assert await code_of(backend.fork("one", at=1000)) == "not_possible"
 
 
 @pytest.mark.parametrize("action", [Emit(name="add", value=1), Put(item=1), Answer(question="x"), SetResult(value=1)])
-async def test_an_execution_that_has_ended_takes_no_action(action: AnyAction) -> None:
-    async with MemoryStore() as store:
-        await review("review").create_execution(store=store, id="one").async_cancel()
-        backend = StoreBackend(store)
-        with pytest.raises(ExecutionClosed):
-            await backend.act("one", action)
-        for wrong in ("", "x" * 1000):
-            with pytest.raises(BadRequest):
-                await backend.act("one", action, request=wrong)
+async def test_an_execution_that_has_ended_takes_no_action(store: Store, action: AnyAction) -> None:
+    await review("review").create_execution(store=store, id="one").async_cancel()
+    backend = StoreBackend(store)
+    with pytest.raises(ExecutionClosed):
+        await backend.act("one", action)
+    for wrong in ("", "x" * 1000):
+        with pytest.raises(BadRequest):
+            await backend.act("one", action, request=wrong)
 
 
-async def test_a_question_that_two_answer_is_answered_by_one() -> None:
-    async with MemoryStore() as store:
-        await asks(review(), store, "one")
-        backend = StoreBackend(store)
-        both = [backend.act("one", Answer(question="verdict", value=it)) for it in ("yes", "no")]
-        found = await asyncio.gather(*both, return_exceptions=True)
-        errors = [error_info(it).code for it in found if isinstance(it, BaseException)]
-        assert errors in (["already_answered"], ["ended"])
+async def test_a_question_that_two_answer_is_answered_by_one(store: Store) -> None:
+    await asks(review(), store, "one")
+    backend = StoreBackend(store)
+    both = [backend.act("one", Answer(question="verdict", value=it)) for it in ("yes", "no")]
+    found = await asyncio.gather(*both, return_exceptions=True)
+    errors = [error_info(it).code for it in found if isinstance(it, BaseException)]
+    assert errors in (["already_answered"], ["ended"])

@@ -13,7 +13,7 @@ import pytest
 from triggerflow import TriggerFlow
 from triggerflow.backend import BadRequest, QuestionInfo, StoreBackend
 from triggerflow.durable.metadata import LISTS_QUESTIONS
-from triggerflow.stores import MemoryData, MemoryStore
+from triggerflow.stores import MemoryData, MemoryStore, Store
 
 
 @dataclass
@@ -60,66 +60,62 @@ async def asks(flow: TriggerFlow, store: Any, id: str, value: Any = "draft") -> 
     return execution
 
 
-async def test_a_question_has_what_a_form_needs() -> None:
-    async with MemoryStore() as store:
-        flow = review(schema=Verdict, expires=60.0, type="approval")
-        await asks(flow, store, "one", {"text": ("a", "b")})
-        (asked,) = (await StoreBackend(store, flow).questions()).questions
-        assert (asked.execution, asked.flow, asked.id, asked.chunk, asked.type) == (
-            "one", "review", "verdict", "ask", "approval",
-        )  # fmt: skip
-        assert (asked.asked_by, asked.own_id, asked.payload, asked.cut) == (
-            "one",
-            "verdict",
-            {"text": ["a", "b"]},
-            False,
-        )
-        assert asked.expires == asked.since + 60
-        assert asked.schema["$defs"]["Verdict"]["properties"]["approved"] == {"type": "boolean"}
-        assert (await StoreBackend(store).questions()).questions == [asked]
+async def test_a_question_has_what_a_form_needs(store: Store) -> None:
+    flow = review(schema=Verdict, expires=60.0, type="approval")
+    await asks(flow, store, "one", {"text": ("a", "b")})
+    (asked,) = (await StoreBackend(store, flow).questions()).questions
+    assert (asked.execution, asked.flow, asked.id, asked.chunk, asked.type) == (
+        "one", "review", "verdict", "ask", "approval",
+    )  # fmt: skip
+    assert (asked.asked_by, asked.own_id, asked.payload, asked.cut) == (
+        "one",
+        "verdict",
+        {"text": ["a", "b"]},
+        False,
+    )
+    assert asked.expires == asked.since + 60
+    assert asked.schema["$defs"]["Verdict"]["properties"]["approved"] == {"type": "boolean"}
+    assert (await StoreBackend(store).questions()).questions == [asked]
 
 
-async def test_the_type_of_an_event_is_what_its_answer_has_to_be() -> None:
-    async with MemoryStore() as store:
-        flow = review(resume_event="answered")
-        flow.when(flow.signal("answered", int, external=True)).to(_value).end()
-        await asks(flow, store, "one")
-        (asked,) = (await StoreBackend(store, flow).questions()).questions
-        assert asked.schema == {"type": "integer"}
+async def test_the_type_of_an_event_is_what_its_answer_has_to_be(store: Store) -> None:
+    flow = review(resume_event="answered")
+    flow.when(flow.signal("answered", int, external=True)).to(_value).end()
+    await asks(flow, store, "one")
+    (asked,) = (await StoreBackend(store, flow).questions()).questions
+    assert asked.schema == {"type": "integer"}
 
 
-async def test_a_question_is_closed_by_its_answer_by_a_cancellation_and_by_the_end() -> None:
-    async with MemoryStore() as store:
-        backend, flow = StoreBackend(store), review()
-        answered, cancelled = await asks(flow, store, "answered"), await asks(flow, store, "cancelled")
-        assert [(it.execution, (await backend.get(it.execution)).questions) for it in await every(backend)] == [
-            ("answered", 1), ("cancelled", 1),
-        ]  # fmt: skip
-        await answered.async_continue_with("verdict", "yes")
-        assert [it.execution for it in await every(backend)] == ["cancelled"]
-        await cancelled.async_cancel("nobody answers")
-        assert await every(backend) == []
-        assert (await backend.get("cancelled")).error == "nobody answers"
+async def test_a_question_is_closed_by_its_answer_by_a_cancellation_and_by_the_end(store: Store) -> None:
+    backend, flow = StoreBackend(store), review()
+    answered, cancelled = await asks(flow, store, "answered"), await asks(flow, store, "cancelled")
+    assert [(it.execution, (await backend.get(it.execution)).questions) for it in await every(backend)] == [
+        ("answered", 1), ("cancelled", 1),
+    ]  # fmt: skip
+    await answered.async_continue_with("verdict", "yes")
+    assert [it.execution for it in await every(backend)] == ["cancelled"]
+    await cancelled.async_cancel("nobody answers")
+    assert await every(backend) == []
+    assert (await backend.get("cancelled")).error == "nobody answers"
 
 
-async def test_the_question_of_a_sub_flow_is_listed_once_and_answered_at_the_outermost_execution() -> None:
-    async with MemoryStore() as store:
-        flow = around(review())
-        execution = await asks(flow, store, "one")
-        backend = StoreBackend(store, flow)
-        (asked,) = (await backend.questions()).questions
-        assert (asked.execution, asked.flow, asked.own_id) == ("one", "outer", "verdict")
-        (child,) = (await backend.executions(parent="one")).executions
-        assert asked.asked_by == child.id
-        assert child.questions == 1
-        assert (await backend.get("one")).questions == 0
-        assert (await backend.questions(flow="outer")).questions == [asked]
-        for id in ("one", child.id):
-            assert (await backend.questions(execution=id)).questions == [asked]
-        assert (await backend.questions(flow="review")).questions == []
-        await execution.async_continue_with(asked.id, "yes")
-        assert await execution.async_get_result() == "yes"
-        assert await every(backend) == []
+async def test_the_question_of_a_sub_flow_is_listed_once_and_answered_at_the_outermost_execution(store: Store) -> None:
+    flow = around(review())
+    execution = await asks(flow, store, "one")
+    backend = StoreBackend(store, flow)
+    (asked,) = (await backend.questions()).questions
+    assert (asked.execution, asked.flow, asked.own_id) == ("one", "outer", "verdict")
+    (child,) = (await backend.executions(parent="one")).executions
+    assert asked.asked_by == child.id
+    assert child.questions == 1
+    assert (await backend.get("one")).questions == 0
+    assert (await backend.questions(flow="outer")).questions == [asked]
+    for id in ("one", child.id):
+        assert (await backend.questions(execution=id)).questions == [asked]
+    assert (await backend.questions(flow="review")).questions == []
+    await execution.async_continue_with(asked.id, "yes")
+    assert await execution.async_get_result() == "yes"
+    assert await every(backend) == []
 
 
 async def every(backend: StoreBackend, limit: int = 1, **of: Any) -> list[QuestionInfo]:
@@ -132,33 +128,31 @@ async def every(backend: StoreBackend, limit: int = 1, **of: Any) -> list[Questi
             return found
 
 
-async def test_pages_of_questions() -> None:
-    async with MemoryStore() as store:
-        flow, other, backend = review(), review("other"), StoreBackend(store)
-        for number in range(7):
-            await asks(other if number % 2 else flow, store, f"run-{number}")
-            await asyncio.sleep(1)
-        names = [f"run-{number}" for number in range(7)]
-        assert [it.execution for it in await every(backend)] == names
-        assert [it.execution for it in await every(backend, 3)] == names
-        assert [it.execution for it in await every(backend, 3, flow="other")] == names[1::2]
-        for wrong in (0, 1001):
-            with pytest.raises(BadRequest):
-                await backend.questions(limit=wrong)
+async def test_pages_of_questions(store: Store) -> None:
+    flow, other, backend = review(), review("other"), StoreBackend(store)
+    for number in range(7):
+        await asks(other if number % 2 else flow, store, f"run-{number}")
+        await asyncio.sleep(1)
+    names = [f"run-{number}" for number in range(7)]
+    assert [it.execution for it in await every(backend)] == names
+    assert [it.execution for it in await every(backend, 3)] == names
+    assert [it.execution for it in await every(backend, 3, flow="other")] == names[1::2]
+    for wrong in (0, 1001):
         with pytest.raises(BadRequest):
-            await backend.questions(after="nonsense")
+            await backend.questions(limit=wrong)
+    with pytest.raises(BadRequest):
+        await backend.questions(after="nonsense")
 
 
-async def test_a_payload_that_is_too_long_is_left_to_the_state() -> None:
-    async with MemoryStore() as store:
-        await asks(review(), store, "one", "x" * 100_000)
-        backend = StoreBackend(store)
-        (asked,) = (await backend.questions()).questions
-        assert asked.payload is None
-        assert asked.cut
-        (whole,) = (await backend.state_at(asked.asked_by)).questions
-        assert whole.payload == "x" * 100_000
-        assert whole.since == asked.since
+async def test_a_payload_that_is_too_long_is_left_to_the_state(store: Store) -> None:
+    await asks(review(), store, "one", "x" * 100_000)
+    backend = StoreBackend(store)
+    (asked,) = (await backend.questions()).questions
+    assert asked.payload is None
+    assert asked.cut
+    (whole,) = (await backend.state_at(asked.asked_by)).questions
+    assert whole.payload == "x" * 100_000
+    assert whole.since == asked.since
 
 
 def as_before(data: MemoryData, id: str) -> None:
@@ -212,17 +206,16 @@ async def test_forks_and_loaded_executions_have_their_questions() -> None:
         assert [it.execution for it in await every(StoreBackend(other))] == ["three"]
 
 
-async def test_a_retried_execution_asks_again() -> None:
-    async with MemoryStore() as store:
-        flow = review(expires=5.0)
-        execution = await asks(flow, store, "one")
-        backend = StoreBackend(store, flow)
-        with pytest.raises(Exception, match="nobody answered"):
-            await execution.async_get_result()
-        assert await every(backend) == []
-        assert (await backend.get("one")).error == "ask: InterruptExpired: nobody answered interrupt 'verdict' in time"
-        again = await flow.async_retry("one", store=store)
-        await again.async_settled()
-        await again.async_committed(again.get_status)
-        assert [it.id for it in await every(backend)] == ["verdict"]
-        assert (await backend.get("one")).error is None
+async def test_a_retried_execution_asks_again(store: Store) -> None:
+    flow = review(expires=5.0)
+    execution = await asks(flow, store, "one")
+    backend = StoreBackend(store, flow)
+    with pytest.raises(Exception, match="nobody answered"):
+        await execution.async_get_result()
+    assert await every(backend) == []
+    assert (await backend.get("one")).error == "ask: InterruptExpired: nobody answered interrupt 'verdict' in time"
+    again = await flow.async_retry("one", store=store)
+    await again.async_settled()
+    await again.async_committed(again.get_status)
+    assert [it.id for it in await every(backend)] == ["verdict"]
+    assert (await backend.get("one")).error is None

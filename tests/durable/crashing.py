@@ -33,9 +33,9 @@ class DyingStore:
     """A store whose process dies as soon as `records` records are on disk, before anybody is told.
 
     A commit of one execution is cut there: it could as well have been two. One of several executions (a sub-flow and
-    its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole. `pace`
-    is how long a commit takes, in seconds: what happens meanwhile fills the next one. `survives`: the store is not
-    available for this one commit, and the process goes on.
+    its parent), or with replies, is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as
+    a whole. `pace` is how long a commit takes, in seconds: what happens meanwhile fills the next one. `survives`: the
+    store is not available for this one commit, and the process goes on.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DyingStore:
             return await self.store.append(appends)
         if self.unheard or count == self.left:
             await self.store.append(appends)
-        elif len(appends) == 1 and self.left:
+        elif len(appends) == 1 and self.left and not appends[0].replies:
             await self.store.append([_cut(appends[0], self.left)])
         if self.survives:
             self.left = None

@@ -15,6 +15,7 @@ import pytest
 from tests.durable.conftest import Open
 from tests.support import drain, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
 from triggerflow.durable.commit import session_of
 from triggerflow.errors import (
     AlreadyAnswered,
@@ -152,7 +153,8 @@ async def test_a_reader_elsewhere_gets_the_same_items_under_the_same_numbers(two
 
 async def test_a_reader_that_comes_back_goes_on_where_it_was(two: Processes) -> None:
     reader = two.there.get_async_runtime_stream()
-    assert [await anext(reader) for _ in range(2)][0] == "asking"
+    assert await anext(reader) == "asking"
+    assert (await anext(reader))["type"] == "interrupt"
     await reader.aclose()
     await two.here.async_put_into_stream("meanwhile")
     again = two.there.get_async_runtime_stream(after=reader.position)
@@ -682,18 +684,35 @@ async def test_approvals_at_one_worker_while_another_one_streams(open_store: Ope
         items: list[Any] = []
 
         async def browser() -> None:
-            async for item in streaming.get_async_runtime_stream(0):
-                items.append(item)
+            items.extend([item async for item in streaming.get_async_runtime_stream(0)])
 
         reading = asyncio.create_task(browser())
         await asyncio.sleep(0.1)
         for number in range(4):
             handle = await make().async_resume(ID, store=b)
-            while not (pending := handle.get_pending_interrupts()):
-                await asyncio.sleep(0.01)
+            await handle.async_settled()
+            pending = handle.get_pending_interrupts()
             assert list(pending) == [f"approve-{number}"]
             await handle.async_continue_with(f"approve-{number}", number + 1)
         await reading
         assert [it for it in items if isinstance(it, str)] == [f"{s}.{n}" for s in range(4) for n in range(3)]
         assert await streaming.async_get_result() == "all approved"
         assert runtime_of(handle) is not runtime_of(streaming)
+
+
+async def test_a_handle_that_was_dropped_leaves_the_execution_to_an_attached_one_and_a_worker() -> None:
+    """Its own process attaches to it, which runs nothing: a worker of another process does."""
+    data = MemoryData()
+    async with MemoryStore(data) as owner, MemoryStore(data) as other, Worker(other, desk(), poll=1):
+        here = desk().create_execution(store=owner, id=ID)
+        await here.async_begin("start")
+        await here.async_settled()
+        await here.async_suspend()
+        here = await desk().async_resume(ID, store=owner)
+        assert (await owner.find(ID)).owner == owner.owner
+        del here
+        gc.collect()
+        there = await desk().async_attach(ID, store=owner)
+        async with asyncio.timeout(30):
+            await there.async_emit("note", 1, settle=True)
+        assert there.state.get("words") == ["1"]

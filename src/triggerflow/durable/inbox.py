@@ -104,7 +104,7 @@ class Inbox:
 
     async def _begin(self, request: Request) -> None:
         execution: Stored | None = self._session.live.get(request.execution)
-        if execution is None:
+        if execution is None or execution.mirror is not None:
             await self._abandon(request)
             return
         buffer = execution.runtime.log
@@ -163,7 +163,8 @@ class Inbox:
             row = await store.find(row.parent)
         if row is None or row.status in FINAL_STATUSES or row.owner != self._session.store.owner:
             return
-        if self._session.live.get(row.id) is None:  # else its sub-flow is opened soon
+        known: Stored | None = self._session.live.get(row.id)
+        if known is None or not (known.runs_here or known.lock.locked()):  # else its sub-flow is opened soon
             self.left(row.id)
             await store.release([row.id])
 

@@ -6,7 +6,7 @@ changes the execution is posted to its owner, and its reply is waited for.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from threading import current_thread
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -20,6 +20,7 @@ from .._core.machine import FINAL
 from .._core.state import RunChunk
 from ..run.actions import Action
 from ..run.journal import RingJournal
+from ..run.runtime import ExecutionRuntime
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .hub import Watch
 from .loading import PAGE, replay_record
@@ -84,9 +85,11 @@ class MirrorLog:
 class MirrorDriver:
     """Stands in for the driver: it performs nothing. Callers wait in it for the signals that they have emitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: ExecutionRuntime) -> None:
         self.loop = asyncio.get_running_loop()
-        self._waits: dict[int, asyncio.Future[bool]] = {}
+        self._runtime = runtime
+        #: the waits that callers of this process have begun, and whether they have ended
+        self._waits: dict[int, bool] = {}
 
     def start(self, event: events.Started) -> None:
         """See `MirrorLog.encode`."""
@@ -104,14 +107,28 @@ class MirrorDriver:
 
     async def settled(self, number: int) -> bool:
         """Wait until the wait that began with record `number` has ended; False if the execution ends before."""
-        future = self._waits.setdefault(number, self.loop.create_future())
-        return await asyncio.shield(future)
+        self._waits[number] = False
+
+        def over() -> bool:
+            if self._waits[number] or self._runtime.driver is self:
+                return self._waits[number]
+            state = self._runtime.machine.state  # this process has taken the execution over
+            return state.status not in FINAL and number not in (state.waits or ())
+
+        try:
+            return await self._runtime.until(over, every_record=True)
+        finally:
+            del self._waits[number]
 
     def settle(self, number: int) -> None:
         """The wait has ended."""
-        future = self._waits.pop(number, None)
-        if future is not None and not future.done():
-            future.set_result(True)
+        if number in self._waits:
+            self._waits[number] = True
+
+    def settle_all_but(self, waits: Container[int]) -> None:
+        """Of all waits, only these have not ended."""
+        for number in self._waits:
+            self._waits[number] = number not in waits
 
     async def without_permits(self, run: RunChunk, wait: Callable[[], Any]) -> None:
         """No chunk runs here."""
@@ -119,14 +136,9 @@ class MirrorDriver:
 
     def on_loop_closed(self, reason: str) -> None:
         """Nothing runs on the loop."""
-        self.stop()
 
     def stop(self) -> dict[asyncio.Task[None], str]:
-        """Wake all who wait."""
-        waits, self._waits = self._waits, {}
-        for future in waits.values():
-            if not future.done():
-                future.set_result(False)
+        """Nothing runs here."""
         return {}
 
 
@@ -172,7 +184,7 @@ class Mirror:
         self._session = stored.session
         self._reader = ExecutionReader(stored.runtime.program, stored.session.store)
         self._log = MirrorLog(stored.runtime, 0)
-        self._driver = MirrorDriver()
+        self._driver = MirrorDriver(stored.runtime)
         #: held while records are read
         self._lock = asyncio.Lock()
         #: the fingerprint of the definition of the newest records
@@ -207,6 +219,7 @@ class Mirror:
         runtime = self._runtime
         runtime.machine, runtime.start_value = restored.machine, restored.value
         self._definition = row.definition
+        self._driver.settle_all_but(restored.machine.state.waits or ())
         self._show_items(restored.machine.state.stream)
         await self._read_children(row)
         self._after_records()
@@ -329,7 +342,6 @@ class Mirror:
             self._following.cancel()
         else:
             self._watch.close()
-        self._driver.stop()
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
         self._beating = None
@@ -351,7 +363,7 @@ class Mirror:
                     await self.refresh()
                 with suppress(StoreError, UsageError):
                     row = await self._reader.row(self._runtime.id)
-                    if row.owner is None and row.status not in FINAL_STATUSES:
+                    if self._stored.is_free(row) and row.status not in FINAL_STATUSES:
                         await self._stored.open(self._runtime)
         finally:
             self._beating = None
@@ -387,7 +399,7 @@ class Mirror:
                         await self.catch_up()
                         return ENDED
                     continue
-                if row.owner is None:
+                if self._stored.is_free(row):
                     await self._stored.open(runtime)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):

@@ -93,6 +93,8 @@ class SharedView:
         self.number = 0
         #: the executions of the flow that are open in this process, by id
         self.users: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
+        #: those of them that listen
+        self._listening: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
         self._follow = follow
         self._following: asyncio.Task[None] | None = None
         self._store = store
@@ -148,9 +150,12 @@ class SharedView:
         store."""
         if user is None:
             self.users.pop(id, None)
+            self._listening.pop(id, None)
         else:
             self.users[id] = user
-        listens = any(it.listens for it in self.users.values())
+            if user.listens:
+                self._listening[id] = user
+        listens = len(self._listening) > 0
         if listens and (self._following is None or self._following.done()) and self._follow is not None:
             self._following = self._follow(self)
         elif not listens and self._following is not None:

@@ -231,16 +231,23 @@ class Stored(Durability):
         if self.runtime.machine.state.status in FINAL:
             return True
         row = await mirror.catch_up()
-        # A worker of this process may have claimed it, to open it now.
-        runs_elsewhere = row.owner not in (None, self.session.owner)
-        if self.runtime.machine.state.status in FINAL or runs_elsewhere or not self._may_claim(row):
+        if self.runtime.machine.state.status in FINAL or not self.is_free(row) or not await self._may_claim(row):
             mirror.beat()
             return True
         return False
 
-    def _may_claim(self, row: ExecutionRow) -> bool:
+    def is_free(self, row: ExecutionRow) -> bool:
+        """Whether no process runs an execution that does not run here: it has no owner, or this store has owned it
+        since its handles were dropped."""
+        return row.owner is None or (row.parent is None and row.owner == self.session.store.owner)
+
+    async def _may_claim(self, row: ExecutionRow) -> bool:
         """Whether this process may run an execution that no process runs. A sub-flow runs where its parent does."""
-        return self.may_run and (row.parent is None or self.runtime.link is not None)
+        if self.may_run and (row.parent is None or self.runtime.link is not None):
+            return True
+        if row.owner is not None and self.is_free(row):
+            await self.session.store.release([row.id])  # so that a worker can run it
+        return False
 
     async def _show(self, row: ExecutionRow | None) -> None:
         """Show an execution that another process runs."""
@@ -350,7 +357,7 @@ class Stored(Durability):
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
-            if row.status not in FINAL_STATUSES and not self._may_claim(row):
+            if row.status not in FINAL_STATUSES and not await self._may_claim(row):
                 await self._show(row)
                 return row
             return await self._go_on(row)

@@ -52,10 +52,6 @@ async def perform(runtime: ExecutionRuntime, action: Action, *arguments: Any) ->
     return answer if action.wait is None else await action.wait(runtime, answer)
 
 
-def _put(runtime: ExecutionRuntime, item: Any) -> None:
-    ingress.put_now(runtime, item, None)
-
-
 def _stop_stream(runtime: ExecutionRuntime) -> None:
     ingress.stop_stream(runtime, None)
 
@@ -83,7 +79,7 @@ def _state(runtime: ExecutionRuntime) -> State:
 
 
 def _set(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> None:
-    _state(runtime).set(key, value, emit=emit)
+    ingress.change_state(runtime, "set", key, value, emit, None, None)
 
 
 def _append(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> None:
@@ -91,7 +87,7 @@ def _append(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> None
 
 
 def _delete(runtime: ExecutionRuntime, key: str, emit: bool) -> None:
-    _state(runtime).delete(key, emit=emit)
+    ingress.change_state(runtime, "delete", key, None, emit, None, None)
 
 
 def _update(runtime: ExecutionRuntime, key: str, value: Any, default: Any, emit: bool) -> Any:
@@ -110,7 +106,7 @@ EMIT = Action(
     where="the value of signal {!r}",
 )
 CANCEL_SIGNAL = Action("cancel_signal", ("name",), ingress.cancel_signal_from_outside)
-PUT = Action("put", ("item",), _put, before=ingress.room_from_outside, where="a stream item")
+PUT = Action("put", ("item",), ingress.put_from_outside, before=ingress.room_from_outside, where="a stream item")
 STOP_STREAM = Action("stop_stream", (), _stop_stream)
 SET_RESULT = Action("set_result", ("value", "replace"), _set_result, where="the result of the execution")
 ANSWER = Action(

@@ -583,11 +583,20 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
 
 async def room_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
     """A caller is about to put an item into the runtime stream on a handle: check the item, and wait for room."""
+    stream = runtime.stream
+    if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
+        driver_of(runtime)
+        check = runtime.check_item
+        if check is not None:
+            check(item)
+        await _room(runtime, None)
+
+
+def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
+    """A caller puts an item into the runtime stream on a handle."""
     driver_of(runtime)
     check = runtime.check_item
-    if check is not None:
-        check(item)
-    await _room(runtime, None)
+    submit(runtime, events.StreamPut(runtime.environment.now(), None, item if check is None else check(item)))
 
 
 async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:
