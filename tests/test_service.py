@@ -51,24 +51,35 @@ class Service:
         return self.process.wait(timeout=30)
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            headers = {"Content-Type": "application/json"}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+        return request(self.port, method, path, body)
 
     def events(self, id: str, after: int = 0) -> Generator[tuple[int, Any], None, None]:
         """The events of an execution, with their numbers, until the stream ends or the process dies."""
-        number = 0
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection, suppress(OSError):
-            connection.request("GET", f"/briefs/{id}/events", headers={"Last-Event-ID": str(after)})
-            with connection.getresponse() as answer:
-                for raw in answer:
-                    key, _, value = raw.decode().rstrip("\n").partition(": ")
-                    if key == "id":
-                        number = int(value)
-                    elif key == "data" and value != "{}":
-                        yield number, json.loads(value)
+        with suppress(OSError):
+            yield from events_of(self.port, id, after)
+
+
+def request(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Ask a server; the status and the body of its response."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        headers = {"Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def events_of(port: int, id: str, after: int = 0) -> Generator[tuple[int, Any], None, None]:
+    """The events of an execution after a number, with their numbers."""
+    number = 0
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", f"/briefs/{id}/events", headers={"Last-Event-ID": str(after)})
+        with connection.getresponse() as answer:
+            for raw in answer:
+                key, _, value = raw.decode().rstrip("\n").partition(": ")
+                if key == "id":
+                    number = int(value)
+                elif key == "data" and value != "{}":
+                    yield number, json.loads(value)
 
 
 WORDS = [{"delta": word} for word in ["A", "brief", "about", "solar", "sails", "."]]

@@ -1,4 +1,4 @@
-"""A web service around a flow: start a brief, watch it, approve it. Nothing is lost when the process is killed.
+"""A web service around a flow: start a brief, watch it, approve it. Nothing is lost when a process is killed.
 
     python examples/service/app.py runs.db 8080            # needs `pip install fastapi uvicorn`
 
@@ -9,13 +9,18 @@
 
 The number of each stream item is the `id` of its event. A browser that reconnects sends the last one that it got as
 `Last-Event-ID`, and misses nothing, also after a restart of this process.
+
+The process above serves and works. Any number of processes share the file; every route works in each of them:
+
+    python examples/service/app.py runs.db 8080 serve      # serves, and runs no execution itself
+    python examples/service/app.py runs.db work            # runs executions, and serves nothing
 """
 
 import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -60,8 +65,9 @@ async def ask(data: Data) -> None:
 
 @flow.chunk("publish")
 async def publish(data: Data) -> dict[str, str]:
-    """Publish, or drop the draft."""
+    """Publish, or drop the draft. The count is shared by all executions, in all processes."""
     outcome = "published" if data.value else "dropped"
+    await data.flow_state.async_append(outcome, data.execution.id)
     await data.async_put_into_stream({"outcome": outcome})
     return {"outcome": outcome, "text": data.state.get("draft")}
 
@@ -73,6 +79,7 @@ class Request(BaseModel):
     """What to write about."""
 
     topic: str
+    id: str | None = None
 
 
 class Answer(BaseModel):
@@ -82,28 +89,35 @@ class Answer(BaseModel):
     request_id: str | None = None
 
 
-def service(file: Path) -> FastAPI:
-    """The application, with its executions in an SQLite file."""
+def service(file: Path, *, works: bool = True) -> FastAPI:
+    """The application, with its executions in an SQLite file. If it `works`, it also runs them."""
     store = SQLiteStore(file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, Worker(store, flow):  # the worker continues what an earlier process has left
+        async with store, AsyncExitStack() as stack:
+            if works:
+                await stack.enter_async_context(Worker(store, flow))  # continues what an earlier process has left
             yield
 
     app = FastAPI(lifespan=lifespan)
 
     async def opened(id: str) -> Execution[dict[str, str]]:
         try:
-            return await flow.async_resume(id, store=store)
+            return await flow.async_attach(id, store=store)  # a worker runs it, in this process or another one
         except UnknownExecution as unknown:
             raise HTTPException(404, str(unknown)) from unknown
 
     @app.post("/briefs", status_code=202)
     async def start(request: Request) -> dict[str, str]:
-        execution = flow.create_execution(store=store, id=uuid4().hex)
-        await execution.async_begin(request.topic)
+        # A client that does not know whether its request arrived sends it again with the same id.
+        id = request.id or uuid4().hex
+        execution = await flow.async_submit(request.topic, store=store, id=id, reuse="existing")
         return {"id": execution.id}
+
+    @app.get("/published")
+    async def published() -> list[str]:
+        return list(await flow.async_get_flow_data("published", [], store=store))
 
     @app.get("/briefs/{id}")
     async def look(id: str) -> dict[str, Any]:
@@ -142,7 +156,17 @@ def service(file: Path) -> FastAPI:
     return app
 
 
-if __name__ == "__main__":
+def main(file: str, *words: str) -> None:
+    """Serve, work, or both, until the process is told to end."""
+    if words == ("work",):
+        with SQLiteStore(file) as store:
+            Worker(store, flow).run()
+        return
     import uvicorn
 
-    uvicorn.run(service(Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
+    port, *only = words
+    uvicorn.run(service(Path(file), works=not only), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -169,3 +169,24 @@ async def test_followers_of_any_pace_get_every_frame_once() -> None:
         assert count > 1000
         assert all(numbers == list(range(numbers[0], count + 1)) for numbers in found)
         assert len(found) == len(paces)
+
+
+async def test_the_stream_of_a_failed_execution_ends_like_any_other() -> None:
+    """Its status and its error are read, not raised."""
+    async with MemoryStore() as store:
+        flow = TriggerFlow("failing")
+
+        @flow.chunk("work")
+        async def work(data: Any) -> None:
+            await data.async_put_into_stream("one")
+            raise ValueError("no")
+
+        flow.to(work)
+        backend = StoreBackend(store, flow)
+        await backend.start("failing", id="one")
+        items = asyncio.create_task(anext(backend.stream("one", follow=True)))
+        async with Worker(store, flow):
+            assert (await items).item == "one"
+            assert [it.number async for it in backend.stream("one", follow=True)] == [1]
+            (last,) = [it async for it in backend.frames("one", follow=True) if it.error is not None]
+            assert (last.status, last.error and last.error.type) == ("failed", "ValueError")

@@ -700,6 +700,22 @@ async def test_approvals_at_one_worker_while_another_one_streams(open_store: Ope
         assert runtime_of(handle) is not runtime_of(streaming)
 
 
+async def test_a_worker_of_this_process_runs_what_an_attached_handle_shows(open_store: Open) -> None:
+    """ "attach: actions are left to the owner or to a worker", and the worker may be one of this process."""
+    flow = TriggerFlow("f")
+
+    @flow.chunk("put")
+    async def put(data: Data) -> Any:
+        await data.async_put_into_stream(data.value)
+        return data.value
+
+    flow.to(put).end()
+    async with open_store() as store, Worker(store, flow, poll=5):
+        handle = await flow.async_submit("value", store=store)
+        assert [item async for item in handle.get_async_runtime_stream()] == ["value"]
+        assert await handle.async_get_result() == "value"
+
+
 async def test_a_handle_that_was_dropped_leaves_the_execution_to_an_attached_one_and_a_worker() -> None:
     """Its own process attaches to it, which runs nothing: a worker of another process does."""
     data = MemoryData()

@@ -150,8 +150,12 @@ async def test_a_store_that_fails_is_asked_again(caplog: pytest.LogCaptureFixtur
 async def test_closing_the_store_ends_the_wait_with_its_error() -> None:
     async with two() as (store, _):
         watch = session_of(store).hub.watch(executions=["x"])
-        await watch.changed()
-        waiting = asyncio.create_task(watch.changed())
+
+        async def wait() -> None:
+            while True:
+                await watch.changed()
+
+        waiting = asyncio.create_task(wait())
         await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable, match="closed"):
         await waiting

@@ -401,6 +401,15 @@ async def test_an_execution_that_waits_for_a_person_is_cancelled_for_the_next_ti
         assert [row.status for row in await started(store)] == ["cancelled", "cancelled", "waiting"]
 
 
+async def test_what_another_process_runs_is_cancelled_for_the_next_tick(open_store: Open) -> None:
+    flows = [report(100) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(working(open_store(), flow, poll=10)) for flow in flows]
+        await flows[0].async_schedule("often", every=60, overlap="cancel_running", store=stores[0])
+        await asyncio.sleep(629)
+        assert [row.status for row in await started(stores[0])] == ["cancelled"] * 9 + ["running"]
+
+
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 

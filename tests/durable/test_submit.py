@@ -311,6 +311,16 @@ async def test_create_execution_can_begin_a_new_one_after_the_end() -> None:
         }  # fmt: skip
 
 
+@pytest.mark.real_time
+async def test_the_worker_of_the_process_that_submits_runs_it(open_store: Any) -> None:
+    """One process for everything: the handle waits for what the worker beside it does, whoever opens it first."""
+    flow = working()
+    async with open_store() as store, Worker(store, flow):
+        for number in range(30):
+            execution = await flow.async_submit(number, store=store, id=f"x{number}")
+            assert await execution.async_get_result(timeout=20) == [1, number]
+
+
 def test_an_id_in_memory_has_no_policy() -> None:
     with pytest.raises(UsageError, match="need a store"):
         working().create_execution(id="x", reuse="reject")

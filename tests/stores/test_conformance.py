@@ -8,7 +8,7 @@ from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
-from triggerflow.testing.stores import new, refused
+from triggerflow.testing.stores import more, new, refused
 
 
 class TestMemoryStore(StoreConformance):
@@ -35,6 +35,17 @@ class TestMemoryStore(StoreConformance):
             self.clock.turn(self.lease)
             assert (await other.claim("x")).records == 1
 
+    async def test_what_was_deleted_long_ago_is_forgotten(self) -> None:
+        async with self.open_store() as store:
+            cursor = (await store.wait_changes()).cursor
+            for turn in range(3):
+                names = [f"{turn}-{number}" for number in range(4_000)]
+                await store.append([new(name, status="completed") for name in names])
+                await store.delete(names)
+            changes = await store.wait_changes(cursor)
+            assert changes.resync
+            assert not (await store.wait_changes(changes.cursor, timeout=0)).resync
+
     async def test_its_name_says_whose_it_is(self) -> None:
         store = self.open_store()
         assert repr(store) == "<MemoryStore not opened yet>"
@@ -51,6 +62,22 @@ class TestSQLiteStore(StoreConformance):
 
     def open_store(self) -> SQLiteStore:
         return SQLiteStore(self.path, lease=self.lease, clock=self.clock)
+
+    async def test_old_changes_without_a_record_are_forgotten(self) -> None:
+        names = [f"x{number}" for number in range(900)]
+        async with self.open_store() as store:
+            await store.append([new(name) for name in names])
+            cursor = (await store.wait_changes()).cursor
+        async with self.open_store() as store:
+            await store.append([new("y")])
+            assert not (await store.wait_changes(cursor)).resync
+            rows = await store.claim_work(["flow"], limit=900)
+            for due in range(1, 25):
+                await store.append([more(row.id, 0, status="waiting", due=float(due)) for row in rows])
+        async with self.open_store() as store:
+            changes = await store.wait_changes(cursor)
+            assert changes.resync
+            assert not (await store.wait_changes(changes.cursor, timeout=0)).resync
 
 
 @needs_postgres

@@ -5,6 +5,8 @@ from types import CoroutineType
 from typing import Any, Literal, TypeVar, assert_type
 
 from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.backend import Answer, Backend, Done, ExecutionInfo, Frame, StoreBackend
+from triggerflow.stores import Store
 
 T = TypeVar("T")
 flow = TriggerFlow(name="typed", skip_exceptions=False)
@@ -150,3 +152,12 @@ def run_sync() -> None:
     assert_type(execution.get_runtime_stream(after=1), Iterator[Any])
     assert_type(execution.emit("event"), None)
     assert_type(execution.cancel(), None)
+
+
+async def serve(store: Store) -> None:
+    backend: Backend = StoreBackend(store, flow)
+    async for frame in backend.frames("run-1", after=3, follow=True):
+        assert_type(frame, Frame)
+    assert_type((await backend.executions(status="failed")).executions, list[ExecutionInfo])
+    assert_type(await backend.act("run-1", Answer(question="approve", value=1), request="form-1"), Done)
+    await backend.executions(status="broken")  # pyright: ignore[reportArgumentType]

@@ -250,9 +250,9 @@ class Followers:
 
     async def after(self, after: int) -> AsyncIterator[Frame]:
         """The frames after number `after`, and each new one, until the execution has ended."""
-        number = -1
+        number = -1 if self._task is None else after
         while True:
-            if number < self._floor:  # it has just come, or is too slow to share
+            if number < self._floor:  # what it needs is not shared, or not any more
                 row = await self._reader.row(self._id)
                 cutter = await _Cutter.at(self._reader, row, max(number, after))
                 async for frame in cutter.frames(row):

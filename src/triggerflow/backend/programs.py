@@ -41,6 +41,8 @@ class Programs:
         #: the flows whose code is here, sub-flows included, by name
         self.flows = flows
         self._types = Types().reading()
+        #: the types of each flow that is here, for reading: readers of the same types share what they read
+        self._types_of: dict[str, Types] = {}
         self._plans: dict[str, Plan] = {}
 
     def reader(self, flow: str) -> "LenientReader":
@@ -49,7 +51,7 @@ class Programs:
         if known is None:
             return LenientReader(self, StoredProgram(flow, self._types))
         program = copy(known.program())
-        program.types = known.types.reading()
+        program.types = self._types_of.setdefault(flow, known.types.reading())
         return LenientReader(self, program)
 
     async def plan(self, fingerprint: str) -> Plan:

@@ -183,7 +183,8 @@ class Frame(Shape, frozen=True, omit_defaults=True):
     number: int
     at: float
     kind: str
-    #: the status of the execution after the record
+    #: the status of the execution after the record. An execution of which nothing is left but sub-flows that wait is
+    #: "running" here, and "waiting" in lists
     status: StatusName
     record: dict[str, Any] = {}
     runs: list[RunChange] = []

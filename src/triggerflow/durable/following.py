@@ -97,9 +97,16 @@ class _Followed:
             raise self._error.with_traceback(None)
 
     def _stop(self) -> None:
+        """Called some time after the last reader has waited: follow the execution no longer."""
         self._linger = None
         if not self._waiters and self._task is not None:
             self._task.cancel()
+            self._forget()
+
+    def _forget(self) -> None:
+        """The execution is not followed any more: what is known becomes old. The next reader that waits begins anew."""
+        self._task, self.row = None, None
+        self._items.clear()
 
     async def _follow(self) -> None:
         try:
@@ -108,18 +115,14 @@ class _Followed:
                     await self._read()
                     self._tell()
                     if self.row is not None and self.row.status in FINAL_STATUSES:
+                        self._task = None
                         self._hub.followed.pop((self._id, self._reader.program.types), None)  # it may be retried
                         return
                     await watch.changed()
-        except BaseException as error:
-            self.row = None
-            self._items.clear()
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:
+            self._forget()
             self._error = error
             self._tell()
-        finally:
-            self._task = None
 
     def _tell(self) -> None:
         self.number += 1

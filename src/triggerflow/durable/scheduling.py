@@ -184,7 +184,6 @@ class Scheduling:
             await execution.async_cancel("the next tick of its schedule is due")
         except UnknownExecution:
             pass
-        except Exception:
-            logger.exception(
-                "execution %r cannot be cancelled for the next tick of its schedule; it is tried again", id
-            )
+        except Exception as error:
+            text = "execution %r cannot be cancelled for the next tick of its schedule; it is tried again: %s"
+            logger.warning(text, id, without_values(error))

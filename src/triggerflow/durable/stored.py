@@ -164,6 +164,7 @@ class Stored(Durability):
         runtime = self.runtime
         if runtime.program.name != program.name:
             raise of_another_flow(runtime.id, runtime.program.name, program.name)
+        self.may_run = self.may_run or may_run  # also while it is opened: a worker waits for the lock then
         if self._is_open or self.lock.locked():
             if reuse == "reject":
                 raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
@@ -174,7 +175,6 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
-        self.may_run = self.may_run or may_run
         runtime.use(program)
         self._operator_map = operator_map
         if self.mirror is None:

@@ -214,6 +214,7 @@ class Database:
                 f"{settings.name}: the schema has version {version}, but this release knows only up to version "
                 f"{len(schema.STEPS)}; it was not touched; install a newer triggerflow-engine"
             )
+        await connection.execute(sql(schema.FORGET_ANOTHER_SERVER))
 
     async def _version(self, connection: Connection) -> int:
         if not await _one(connection, b"SELECT to_regclass(%s) IS NOT NULL", f"{self.settings.schema}.migrations"):

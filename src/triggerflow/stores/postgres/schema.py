@@ -179,3 +179,13 @@ _TABLES = (
 #: of an older release go on using the functions while others open the schema: a step that changes the parameters or the
 #: meaning of a function gives it another name.
 STEPS: Steps = ((*_TABLES, *FUNCTIONS),)
+
+#: After a restore from a dump, the feed has transaction numbers of another server, which this one has not given yet:
+#: those changes would seem to happen all the time. Cursors from before do not count any more then. Otherwise it changes
+#: nothing.
+FORGET_ANOTHER_SERVER = """
+    WITH later AS (
+        DELETE FROM {s}.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) RETURNING xid
+    )
+    UPDATE {s}.feed SET id = replace(gen_random_uuid()::text, '-', ''), floor = '0'
+        WHERE floor >= pg_snapshot_xmax(pg_current_snapshot()) OR EXISTS (SELECT FROM later)"""
