@@ -109,27 +109,26 @@ async def share(path: str, count: int) -> None:
 async def due(path: str, count: int) -> None:
     """See the module."""
     _, _, flow = flows()
-    async with SQLiteStore(path, synchronous="NORMAL") as store:
-        async with Worker(store, flow, at_once=500) as worker:
-            moment = time.time() + 10 + count / 300
-            for first in range(0, count, 500):
-                executions = [flow.create_execution(store=store) for _ in range(first, min(first + 500, count))]
-                await asyncio.gather(*(it.async_begin(moment) for it in executions))
-                del executions
-            while worker.running:
-                await asyncio.sleep(0.05)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            await asyncio.sleep(max(0.0, moment - time.time()))
-            begun, most = time.monotonic(), 0
-            while (await store.counts())["due"].get("completed", 0) < count:
-                most = max(most, worker.running)
-                await asyncio.sleep(0.1)
-            took = time.monotonic() - begun
-            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            print(
-                f"due: {count:,} in {took:.1f} s ({count / took:,.0f} a second), at most {most} at once, "
-                f"{(after - before) / 1024:+.0f} MB"
-            )
+    async with SQLiteStore(path, synchronous="NORMAL") as store, Worker(store, flow, at_once=500) as worker:
+        moment = time.time() + 10 + count / 300
+        for first in range(0, count, 500):
+            executions = [flow.create_execution(store=store) for _ in range(first, min(first + 500, count))]
+            await asyncio.gather(*(it.async_begin(moment) for it in executions))
+            del executions
+        while worker.running:
+            await asyncio.sleep(0.05)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await asyncio.sleep(max(0.0, moment - time.time()))
+        begun, most = time.monotonic(), 0
+        while (await store.counts())["due"].get("completed", 0) < count:
+            most = max(most, worker.running)
+            await asyncio.sleep(0.1)
+        took = time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            f"due: {count:,} in {took:.1f} s ({count / took:,.0f} a second), at most {most} at once, "
+            f"{(after - before) / 1024:+.0f} MB"
+        )
 
 
 def main() -> None:
