@@ -4,20 +4,33 @@ import contextlib
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 #: The newest server that is installed. Its programs are not on the PATH.
 PROGRAMS = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[-2]), default=None)
 USER = "tests"
+
+#: Deletes all rows but those that belong to the tables.
+EMPTY = """DO $$
+    DECLARE name text;
+    BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'
+            AND tablename NOT IN ('migrations', 'feed') LOOP
+            EXECUTE 'DELETE FROM {schema}.' || name;
+        END LOOP;
+    END $$"""
 
 
 def free_port() -> int:
@@ -27,10 +40,9 @@ def free_port() -> int:
 
 
 def unprivileged() -> list[str]:
-    """What a command begins with: PostgreSQL and PgBouncer refuse to run as root."""
-    if os.getuid():
-        return []
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    """What a command begins with: it ends with this process, and not as root, as PostgreSQL and PgBouncer demand."""
+    with_this = ["setpriv", "--pdeathsig=QUIT"]
+    return with_this if os.getuid() else [*with_this, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 
 class Cluster:
@@ -42,6 +54,9 @@ class Cluster:
         self.port = free_port()
         self.host = host
         self._schemas = count(1)
+        #: schemas with the tables of a store: those of the test that runs, and empty ones
+        self._in_use: list[str] = []
+        self._free: list[str] = []
         self._settings = (
             f"listen_addresses={host}",
             f"port={self.port}",
@@ -52,10 +67,11 @@ class Cluster:
         if not os.getuid():
             shutil.chown(self.folder, "nobody", "nogroup")
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.stop)
+        try:
             self.start()
-            stack.pop_all()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     @property
     def _data(self) -> str:
@@ -71,27 +87,55 @@ class Cluster:
         return f"host={host} port={port} user={USER} dbname=postgres"
 
     def schema(self) -> str:
-        """The name of a schema that is not used yet."""
-        return f"s{next(self._schemas)}_{os.getpid()}"
+        """The name of a schema that nobody else uses, and in which nothing is stored."""
+        if not self._free:
+            self._free.append(f"s{next(self._schemas)}_{os.getpid()}")
+        self._in_use.append(self._free.pop())
+        return self._in_use[-1]
+
+    def take_back(self) -> None:
+        """Empty the schemas that were given out: the next test uses them again."""
+        if self._in_use:
+            with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                for schema in self._in_use:
+                    connection.execute(EMPTY.format(schema=schema).encode())
+            self._free += self._in_use
+            self._in_use.clear()
 
     def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        options = " ".join(f"-c {setting}" for setting in self._settings)
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", f"{self.folder}/log", "-o", options)
+        """Start the server, and wait until it answers. It ends with this process, however that ends."""
+        options = [word for setting in self._settings for word in ("-c", setting)]
+        with open(f"{self.folder}/log", "ab") as log:
+            self._process = subprocess.Popen(
+                [*unprivileged(), f"{PROGRAMS}/postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.conninfo, connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the server did not start: {self.log()[-2000:]}") from None
+                time.sleep(0.05)
 
-    def restart(self, mode: str = "immediate") -> None:
-        """Stop the server and start it again. "immediate" is like a crash: it recovers from its log."""
-        self.halt(mode)
+    def restart(self, how: int = signal.SIGQUIT) -> None:
+        """Stop the server and start it again. SIGQUIT is like a crash: it recovers from its log."""
+        self.halt(how)
         self.start()
 
-    def halt(self, mode: str = "immediate") -> None:
+    def halt(self, how: int = signal.SIGQUIT) -> None:
         """Stop the server."""
-        self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
+        self._process.send_signal(how)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """Stop the server for good, and delete its data."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.halt()
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:
@@ -150,13 +194,23 @@ class Bouncer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def running_cluster(*settings: str) -> Iterator[Cluster]:
+    """A cluster of its own, until the end of this."""
+    cluster = Cluster(*settings)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 _shared: list[Cluster] = []
 
 
 def shared_cluster() -> Cluster:
     """The cluster of this test process. It does not wait for the disk: nobody cuts the power of the machine."""
     if not _shared:
-        _shared.append(Cluster("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB"))
+        _shared.append(Cluster("fsync=off", "full_page_writes=off", "max_connections=600", "shared_buffers=64MB"))
     return _shared[0]
 
 
@@ -174,6 +228,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     _shared.clear()
 
 
+#: Of the tests that run on several stores, `make test` runs one in so many on PostgreSQL, and `make soak` all.
+SHARE = 8
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters and any(value == "postgres" for value in parameters.params.values() if isinstance(value, str)):
+            item.add_marker(needs_postgres)
+            if zlib.crc32(item.nodeid.encode()) % SHARE and "on_postgres" not in item.name:
+                item.add_marker(pytest.mark.soak)
+
+
+@pytest.fixture(autouse=True)
+def schemas_come_back() -> Iterator[None]:
+    """After each test its schemas are free for the next one."""
+    yield
+    for cluster in _shared:
+        cluster.take_back()
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The shared cluster."""
@@ -183,16 +259,8 @@ def cluster() -> Cluster:
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """A cluster that a test may stop."""
-    made = Cluster("fsync=off")
-    try:
+    with running_cluster("fsync=off") as made:
         yield made
-    finally:
-        made.stop()
 
 
 needs_postgres = pytest.mark.needs("postgres")
-
-
-def stores_of(*kinds: str) -> Sequence[Any]:
-    """Parameters for tests that run on several stores: "postgres" is skipped where it is not installed."""
-    return [pytest.param(kind, marks=needs_postgres) if kind == "postgres" else kind for kind in kinds]

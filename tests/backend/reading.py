@@ -10,6 +10,7 @@ from triggerflow._core.machine import KeptStates, Machine
 from triggerflow._core.plan import Plan
 from triggerflow._core.state import RunState
 from triggerflow.backend import ExecutionInfo, Frame, Moment, StoreBackend
+from triggerflow.backend.values import losses_of
 from triggerflow.durable.codec import encode
 from triggerflow.durable.commit_buffer import status_and_due
 from triggerflow.durable.metadata import write_definition
@@ -45,7 +46,7 @@ def of_state(state: RunState, types: Types) -> dict[str, Any]:
         "status": state.status.value,
         "state": {key: plain(types.pack(value, "a value")) for key, value in state.data.items()},
         "runs": {
-            run.id: (run.node.id, run.node.name, run.phase.name.lower(), run.attempt, run.signal + 1)
+            run.id: (run.node.id, run.node.name, run.phase.name.lower(), run.attempt, losses_of(run), run.signal + 1)
             for run in state.runs.values()
         },
         "questions": {str(id): it.holds for id, it in (state.interrupts or {}).items() if it.status == "waiting"},
@@ -59,7 +60,9 @@ def of_moment(moment: Moment) -> dict[str, Any]:
         "number": moment.number,
         "status": moment.status,
         "state": moment.state,
-        "runs": {it.run: (it.operator, it.chunk, it.phase, it.attempt, it.cause) for it in moment.runs.values()},
+        "runs": {
+            it.run: (it.operator, it.chunk, it.phase, it.attempt, it.losses, it.cause) for it in moment.runs.values()
+        },
         "questions": {it.id: it.inside for it in moment.questions.values()},
         "items": moment.items,
     }
@@ -82,7 +85,7 @@ async def check_execution(backend: StoreBackend, id: str) -> set[str]:
             "number": state.moment,
             "status": state.status,
             "state": state.state,
-            "runs": {it.run: (it.operator, it.chunk, it.phase, it.attempt, it.cause) for it in state.runs},
+            "runs": {it.run: (it.operator, it.chunk, it.phase, it.attempt, it.losses, it.cause) for it in state.runs},
             "questions": {it.id: it.inside for it in state.questions},
             "items": state.items,
         }, (id, frame)

@@ -192,9 +192,11 @@ async def test_an_execution_that_has_ended_takes_no_action(store: Store, action:
 
 
 async def test_a_question_that_two_answer_is_answered_by_one(store: Store) -> None:
-    await asks(review(), store, "one")
+    flow = review()
+    await asks(flow, store, "one")
     backend = StoreBackend(store)
-    both = [backend.act("one", Answer(question="verdict", value=it)) for it in ("yes", "no")]
-    found = await asyncio.gather(*both, return_exceptions=True)
+    async with Worker(store, flow):
+        both = [backend.act("one", Answer(question="verdict", value=it)) for it in ("yes", "no")]
+        found = await asyncio.gather(*both, return_exceptions=True)
     errors = [error_info(it).code for it in found if isinstance(it, BaseException)]
     assert errors in (["already_answered"], ["ended"])

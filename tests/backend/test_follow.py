@@ -11,7 +11,7 @@ from tests.durable.test_crashes import LEASE
 from triggerflow import TriggerFlow
 from triggerflow.backend import BadRequest, Frame, Moment, StoreBackend
 from triggerflow.durable import Worker
-from triggerflow.errors import UnknownExecution
+from triggerflow.errors import StoreError, UnknownExecution, UsageError
 from triggerflow.stores import MemoryData, MemoryStore
 from triggerflow.testing import ManualClock
 
@@ -190,3 +190,16 @@ async def test_the_stream_of_a_failed_execution_ends_like_any_other() -> None:
             assert [it.number async for it in backend.stream("one", follow=True)] == [1]
             (last,) = [it async for it in backend.frames("one", follow=True) if it.error is not None]
             assert (last.status, last.error and last.error.type) == ("failed", "ValueError")
+
+
+async def test_who_follows_is_told_when_the_store_is_closed() -> None:
+    async with MemoryStore() as store:
+        backend = StoreBackend(store, counting())
+        await backend.start("counting", 1, id="one")
+        following = [asyncio.create_task(collect(backend.frames("one", follow=True), [])) for _ in range(3)]
+        following.append(asyncio.create_task(collect(backend.stream("one", follow=True), [])))
+        waiting = asyncio.create_task(backend.result("one", wait=200))
+        await asyncio.sleep(1)
+    for task in (*following, waiting):
+        with pytest.raises((StoreError, UsageError)):
+            await task

@@ -47,6 +47,7 @@ async def test_executions_of_an_earlier_version_are_read_with_and_without_their_
         if info.parent is None:
             assert b"".join([it async for it in without.export(info.id)]).startswith(b'{"line":')
             questions += len((await without.questions(execution=info.id)).questions)
+            assert (await without.diff(info.id, info.id)).same
     assert {"started", "paused", "resumed", "timer_fired", "recovered", "pulled", "created", "retracted"} <= kinds
     assert questions
     assert len((await without.questions()).questions) == questions == len((await backend.questions()).questions)

@@ -82,7 +82,7 @@ def test_an_operator_that_the_definition_does_not_have_is_named() -> None:
 
 #: The fingerprints are for whoever loads an execution: it compares them before it decodes anything. The others were
 #: added later, and an older snapshot lacks them.
-OPTIONAL = {"definition", "operators", "rules", "lost", "checks_result", "unchecked"}
+OPTIONAL = {"definition", "operators", "rules", "lost", "checks_result", "unchecked", "heard"}
 
 
 @pytest.mark.parametrize("name", sorted(set(VALID) - OPTIONAL))

@@ -18,8 +18,9 @@ from random import Random
 from signal import SIGKILL
 from typing import Any
 
-from triggerflow.stores import SQLiteStore
+from triggerflow.stores import Store
 
+from .place import open_store
 from .workload import Expected, answer_to
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,8 +53,25 @@ class Acknowledged:
 class World:
     """Sends work to one process after the other, and kills each but the last."""
 
-    def __init__(self, path: Path, *, executions: int, rounds: int, kills: int, seed: int, synchronous: str) -> None:
-        self.path, self.rounds, self.kills, self.synchronous = path, rounds, kills, synchronous
+    def __init__(
+        self,
+        place: str,
+        *,
+        executions: int,
+        rounds: int,
+        kills: int,
+        seed: int,
+        synchronous: str,
+        restarts: int = 0,
+        restart: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`restart` is called `restarts` times in between: it restarts the database."""
+        self.place, self.rounds, self.kills, self.synchronous = place, rounds, kills, synchronous
+        self._restart = restart
+        #: during which lives the database is restarted
+        self._restarts = {(number + 1) * kills // (restarts + 1) for number in range(restarts)}
+        self.restarted = 0
+        self.restarting = False
         self.random = Random(seed)
         self.values = {f"work-{n}": n for n in range(executions)}
         self.acknowledged = Acknowledged()
@@ -85,7 +103,7 @@ class World:
 
     async def run(self, progress: Callable[["World"], None] = lambda world: None) -> None:
         """Kill as often as agreed, then let the work be finished. `progress` is called after each kill."""
-        async with SQLiteStore(self.path) as watched:
+        async with open_store(self.place) as watched:
             while self.killed < self.kills:
                 self._released = self._inputs * (self.killed + 1) / max(1, 0.95 * self.kills)
                 await self._life(watched, last=False)
@@ -94,10 +112,10 @@ class World:
             self._released = float("inf")
             await self._life(watched, last=True)
 
-    async def _life(self, watched: SQLiteStore, *, last: bool) -> None:
+    async def _life(self, watched: Store, *, last: bool) -> None:
         begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.crash.worker", str(self.path), str(self.rounds), self.synchronous),
+            *(sys.executable, "-m", "tests.crash.worker", self.place, str(self.rounds), self.synchronous),
             cwd=ROOT,
             stdin=PIPE,
             stdout=PIPE,
@@ -108,11 +126,15 @@ class World:
         listening = asyncio.create_task(self._listen(process, ready))
         sending = asyncio.create_task(self._send(process, watched, ready))
         listening.add_done_callback(lambda _: sending.cancel())
+        restarting = asyncio.create_task(self._restart_database(ready))
         try:
             if last:
                 await self._finish(process, sending)
             else:
                 await self._moment(begun, ready)
+                if self.restarted % 2:  # it lives on for a moment after the restart
+                    await restarting
+                    await asyncio.sleep(self.random.uniform(0, 1))
                 if process.returncode not in (None, -SIGKILL):
                     self.wrong.append(f"the process ended by itself with code {process.returncode}")
                 self.killed_early += not ready.is_set()
@@ -121,11 +143,27 @@ class World:
                 process.kill()
             sending.cancel()
             await asyncio.gather(listening, sending, process.wait(), return_exceptions=True)
+            if not self.restarting:
+                restarting.cancel()
+            await asyncio.gather(restarting, return_exceptions=True)
         for task in (listening, sending):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         if ready.is_set():
             self.ready_after.append(self._ready_at - begun)
+
+    async def _restart_database(self, ready: asyncio.Event) -> None:
+        """Restart the database during this life, if that is planned."""
+        if self.killed in self._restarts:
+            await ready.wait()
+            self._restarts.remove(self.killed)
+            self.restarted += 1
+            await asyncio.sleep(self.random.uniform(0, 0.3))
+            self.restarting = True
+            try:
+                await asyncio.to_thread(self._restart)
+            finally:
+                self.restarting = False
 
     async def _moment(self, begun: float, ready: asyncio.Event) -> None:
         """Wait for the moment of the kill."""
@@ -231,7 +269,7 @@ class World:
         self._sent[self._no] = {"no": self._no, "do": do, "id": id, **details}
         self._outbox.append(self._sent[self._no])
 
-    async def _send(self, process: Process, watched: SQLiteStore, ready: asyncio.Event) -> None:
+    async def _send(self, process: Process, watched: Store, ready: asyncio.Event) -> None:
         """Send what there is to do, until everything is done."""
         self._outbox: list[dict[str, Any]] = []
         self._again.clear()
@@ -262,7 +300,7 @@ class World:
         self.notes_sent[id, value] = self.notes_sent.get((id, value), 0) + 1
         self._post("note", id, value=value)
 
-    async def _look(self, watched: SQLiteStore, starting: set[str]) -> None:
+    async def _look(self, watched: Store, starting: set[str]) -> None:
         """Read where the executions stand in the store, and do what the outside would do now."""
         now, promised = time.monotonic(), self.acknowledged
         for id, value in self.values.items():
@@ -298,7 +336,7 @@ class World:
                     self._notes.append((id, value))
                     self._note(id, value)
 
-    async def _watch_items(self, watched: SQLiteStore, id: str) -> None:
+    async def _watch_items(self, watched: Store, id: str) -> None:
         """Read on in the stream from this process, as a server beside the worker would."""
         seen = self._seen.setdefault(id, [])
         for number, data in await watched.items(id, after=len(seen)):

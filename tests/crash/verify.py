@@ -10,10 +10,10 @@ import msgspec
 from triggerflow.durable.reader import ExecutionReader
 from triggerflow.extension import flow_runtime_of
 from triggerflow.run.program import Program
-from triggerflow.stores import SQLiteStore
-from triggerflow.stores.protocol import ExecutionRow
+from triggerflow.stores.protocol import ExecutionRow, Store
 
 from .harness import World
+from .place import is_database, open_store
 from .worker import digest
 from .workload import Expected, child_flow, work_flow
 
@@ -22,11 +22,12 @@ Record = dict[str, Any]
 
 async def verify(world: World) -> dict[str, int]:
     """Add what is wrong to `world.wrong`; counts of what was looked at."""
-    with closing(sqlite3.connect(world.path)) as connection:
-        found = connection.execute("PRAGMA integrity_check").fetchall()
-        if found != [("ok",)]:
-            world.wrong.append(f"the file is damaged: {found}")
-    async with SQLiteStore(world.path) as store:
+    if not is_database(world.place):
+        with closing(sqlite3.connect(world.place)) as connection:
+            found = connection.execute("PRAGMA integrity_check").fetchall()
+            if found != [("ok",)]:
+                world.wrong.append(f"the file is damaged: {found}")
+    async with open_store(world.place) as store:
         check = _Check(world, store)
         for id in world.values:
             await check.execution(id)
@@ -34,7 +35,7 @@ async def verify(world: World) -> dict[str, int]:
 
 
 class _Check:
-    def __init__(self, world: World, store: SQLiteStore) -> None:
+    def __init__(self, world: World, store: Store) -> None:
         self.world, self.store = world, store
         self.counts = {"records": 0, "items": 0, "recoveries": 0, "sub-flows": 0}
         self.program: Program = flow_runtime_of(work_flow(world.rounds)).program()

@@ -1,4 +1,4 @@
-"""The process that is killed: `python -m tests.crash.worker FILE ROUNDS SYNCHRONOUS`.
+"""The process that is killed: `python -m tests.crash.worker PLACE ROUNDS SYNCHRONOUS`.
 
 It takes commands from stdin and says on stdout what came of them, one JSON object a line. A line goes out when the call
 that it acknowledges has returned, and not before.
@@ -16,8 +16,8 @@ from triggerflow import Execution
 from triggerflow.durable import Worker
 from triggerflow.durable.loading import RestoredExecution, write_snapshot
 from triggerflow.extension import runtime_of
-from triggerflow.stores import SQLiteStore
 
+from .place import open_store
 from .workload import work_flow
 
 Command = dict[str, Any]
@@ -36,7 +36,7 @@ def digest(loaded: RestoredExecution, types: Any) -> str:
 class Commands:
     """What the outside can have this process do. Each returns what is acknowledged."""
 
-    def __init__(self, store: SQLiteStore, rounds: int) -> None:
+    def __init__(self, store: Any, rounds: int) -> None:
         self.store = store
         self.flow = work_flow(rounds)
 
@@ -45,7 +45,7 @@ class Commands:
 
     async def start(self, command: Command) -> Any:
         """Start an execution; acknowledged when its start is on disk."""
-        execution = self.flow.create_execution(id=command["id"], store=self.store)
+        execution = self.flow.create_execution(id=command["id"], store=self.store, max_losses=10_000)
         await execution.async_begin(command["value"])
 
     async def result(self, command: Command) -> Any:
@@ -104,11 +104,11 @@ async def handle(call: Callable[[Command], Awaitable[Any]], command: Command) ->
         say({"no": command["no"], "value": value})
 
 
-async def main(path: str, rounds: int, synchronous: Any) -> None:
+async def main(place: str, rounds: int, synchronous: Any) -> None:
     """Work until stdin ends."""
     stdin = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
-    async with SQLiteStore(path, synchronous=synchronous) as store:
+    async with open_store(place, synchronous) as store:
         commands = Commands(store, rounds)
         async with Worker(store, commands.flow, poll=0.2, at_once=500):
             say({"ready": store.owner})

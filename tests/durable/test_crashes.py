@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.durable.crashing import Client, DyingStore
+from tests.postgres import postgres_store, shared_cluster
 from tests.support import drain
 from triggerflow.stores.memory import MemoryData, MemoryStore
 from triggerflow.stores.sqlite.store import SQLiteStore
@@ -23,18 +24,21 @@ LEASE = 30.0
 class World:
     """One set of data, and a clock by which each owner is dead when the next one comes."""
 
-    def __init__(self, path: Path | None, stack: AsyncExitStack) -> None:
+    def __init__(self, kind: str, path: Path, stack: AsyncExitStack) -> None:
         self.clock = ManualClock()
         self.data = MemoryData()
-        self.path = path
+        self.kind, self.path = kind, path
+        self.schema = shared_cluster().schema() if kind == "postgres" else ""
         self.stack = stack
 
     async def process(self, records: int | None = None, **options: Any) -> DyingStore:
         """The store of the next process."""
         self.clock.turn(LEASE + 1)
         store: Any
-        if self.path is None:
+        if self.kind == "memory":
             store = MemoryStore(self.data, lease=LEASE, clock=self.clock)
+        elif self.kind == "postgres":
+            store = postgres_store(self.schema, lease=LEASE, clock=self.clock)
         else:
             store = SQLiteStore(self.path, synchronous="NORMAL", lease=LEASE, clock=self.clock)
         await self.stack.enter_async_context(store)
@@ -75,7 +79,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     def make() -> World:
         nonlocal count
         count += 1
-        return World(tmp_path / f"{count}.db" if request.param == "sqlite" else None, stack)
+        return World(request.param, tmp_path / f"{count}.db", stack)
 
     async with stack:
         yield make
@@ -83,7 +87,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
 in_memory = pytest.mark.parametrize("world", ["memory"], indirect=True)
-on_both = pytest.mark.parametrize("world", ["memory", "sqlite"], indirect=True)
+on_all = pytest.mark.parametrize("world", ["memory", "sqlite", "postgres"], indirect=True)
 
 
 def each_scenario_with(name: str, values: Collection[str], every: int = 1) -> pytest.MarkDecorator:
@@ -131,7 +135,7 @@ async def test_a_scenario_in_memory(scenario: Scenario) -> None:
     scenario.check(result=result, error=error, stream=items, state=execution.state.to_dict())
 
 
-@on_both
+@on_all
 @each_scenario
 async def test_a_scenario_without_a_crash(world: Callable[[], World], scenario: Scenario) -> None:
     """The same with a store; "everything else of the API stays as it is"."""
@@ -141,6 +145,12 @@ async def test_a_scenario_without_a_crash(world: Callable[[], World], scenario: 
 @each_scenario_with("world", ["memory", "sqlite"])
 async def test_a_crash_after_every_record(world: Callable[[], World], scenario: Scenario) -> None:
     """S18: "Chunks are at-least-once ..., everything recorded is exactly-once"."""
+    assert await crash_everywhere(world, scenario) > 2
+
+
+@each_scenario_with("world", ["postgres"], every=12)
+async def test_a_crash_after_every_record_on_postgres(world: Callable[[], World], scenario: Scenario) -> None:
+    """The same; each life opens connections, which takes its time."""
     assert await crash_everywhere(world, scenario) > 2
 
 

@@ -17,6 +17,7 @@ from tests.support import drain, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
 from triggerflow.durable.commit import session_of
+from triggerflow.durable.mirror import BEAT
 from triggerflow.errors import (
     AlreadyAnswered,
     AlreadyStarted,
@@ -182,17 +183,21 @@ async def test_many_readers_of_a_process_cost_one_look(two: Processes) -> None:
     assert await asyncio.gather(*readers) == [[0, 1, 2]] * 20
 
 
-async def test_a_handle_that_nobody_uses_is_dropped(two: Processes) -> None:
-    session = session_of(two.other)
-    flow = desk()
-    handle = await flow.async_attach(ID, store=two.other)
-    assert handle == two.there
-    assert ID in session.live
-    del handle
-    two = two._replace(there=two.here)
-    await asyncio.sleep(0.1)
-    gc.collect()
-    await asyncio.sleep(0.1)
+async def test_a_handle_that_nobody_uses_is_dropped(open_store: Open) -> None:
+    """Neither the store nor its hub keeps the mirror of an execution."""
+    async with open_store() as owner, open_store() as other:
+        here = desk().create_execution(store=owner, id=ID)
+        await here.async_begin("start")
+        session = session_of(other)
+        handle = await desk().async_attach(ID, store=other)
+        assert ID in session.live
+        assert session.hub.watches
+        del handle
+        await asyncio.sleep(2 * BEAT)
+        gc.collect()
+        await asyncio.sleep(0.1)
+        assert ID not in session.live
+        assert not session.hub.watches
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -377,6 +382,8 @@ async def test_a_question_of_a_sub_flow_is_answered_from_elsewhere(open_store: O
         (question,) = there.get_pending_interrupts()
         with pytest.raises(ContractError):
             await there.async_continue_with(question, "no number")
+        with pytest.raises(UsageError, match="export"):
+            there.save()
         await there.async_continue_with(question, 4)
         assert await there.async_get_result() == 5
 

@@ -6,12 +6,15 @@ The other calculation walks through every minute of real time, and looks at what
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from triggerflow.durable.schedule_state import MISSED, OVERLAP, ScheduleState, delayed, look
 from triggerflow.durable.ticks import Cron, Interval, in_utc
 from triggerflow.errors import DefinitionError
 
@@ -195,3 +198,51 @@ def test_a_zone_that_nobody_knows_is_refused(zone: str) -> None:
 )
 def test_a_moment_as_text(moment: float, text: str) -> None:
     assert in_utc(moment) == text
+
+
+# -- what looks start -------------------------------------------------------------------------------------------------
+
+LOOKS = st.lists(st.floats(0, 4000), min_size=1, max_size=30).map(sorted)
+
+
+@given(LOOKS, st.sampled_from(OVERLAP), st.sampled_from(MISSED), st.sampled_from([0.0, 45.0]), st.data())
+def test_whenever_somebody_looks_each_tick_is_started_at_most_once(
+    looks: list[float], overlap: Any, missed: Any, jitter: float, data: st.DataObject
+) -> None:
+    """Ticks at 60, 120, 180 ...; what runs ends at any time, and workers look at any time."""
+    state = ScheduleState(every=60, overlap=overlap, missed=missed, jitter=jitter, seen=0.0)
+    started: list[float] = []
+    for now in looks:
+        if state.running and data.draw(st.booleans()):
+            state = msgspec.structs.replace(state, running=())
+        due = [tick for tick in range(60, 4100, 60) if delayed("x", state, tick) <= now]
+        before = state
+        while (found := look("x", state, now)).state != state:
+            assert not found.starts or overlap == "allow" or not state.running
+            started += found.starts
+            running = (*state.running, *map(str, found.starts))
+            state = msgspec.structs.replace(found.state, running=running)
+        assert found.due is not None
+        assert found.due > now or state.queue  # else somebody would look again and again
+        if missed == "all":
+            assert state.started + state.skipped + len(state.queue) == len(due)
+        elif overlap == "allow" and due and due[-1] > before.seen:
+            newest = delayed("x", state, due[-1])
+            assert (started[-1:] == [due[-1]]) == (missed == "latest" or now - newest <= 60)
+    assert started == sorted(set(started))
+    assert set(started) <= set(range(60, 4100, 60))
+    if (missed, overlap) == ("all", "allow"):
+        assert started == due
+
+
+@given(LOOKS, st.floats(0, 1000))
+def test_no_tick_starts_later_than_its_window(looks: list[float], window: float) -> None:
+    state = ScheduleState(every=60, overlap="allow", missed="all", window=window, seen=0.0)
+    started: list[tuple[float, float]] = []
+    for now in looks:
+        while (found := look("x", state, now)).state != state:
+            started += [(now, tick) for tick in found.starts]
+            state = found.state
+    assert all(now - tick <= window for now, tick in started)
+    wanted = {tick for tick in range(60, 4100, 60) if any(tick <= now <= tick + window for now in looks)}
+    assert {tick for _, tick in started} == wanted

@@ -347,3 +347,16 @@ async def test_a_step_with_a_time_limit_that_is_tried_again(open_store: Open) ->
             await execution.async_start(0)
         assert await rows(store) == {"e": "failed", "e/inner.1": "failed"}
         assert (await flow.history(store).prune(keep=0)).deleted == 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_cancel_from_a_process_that_does_not_run_it(open_store: Open, waits: bool) -> None:
+    """The worker of another process runs the tree, or has parked it."""
+    there = three_levels(waits=waits)
+    here = three_levels(waits=waits)
+    async with open_store() as other, open_store() as store, Worker(other, there, poll=5):
+        execution = await begun(there, other)
+        del execution
+        await asyncio.sleep(20)
+        await (await here.async_resume("e", store=store)).async_cancel()
+        await assert_ended(here, store, "cancelled")

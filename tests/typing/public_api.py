@@ -1,11 +1,13 @@
 """The types that a user sees, checked by strict pyright; nothing here is run."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from types import CoroutineType
 from typing import Any, Literal, TypeVar, assert_type
 
 from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.backend import Answer, Backend, Done, ExecutionInfo, Frame, StoreBackend
+from triggerflow.durable import Schedule
 from triggerflow.stores import Store
 
 T = TypeVar("T")
@@ -141,6 +143,18 @@ async def run() -> None:
         assert_type(item, Any)
     execution.get_async_runtime_stream(lag="sometimes")  # pyright: ignore[reportArgumentType]
     assert_type(execution.get_status(), Literal["created", "running", "waiting", "completed", "failed", "cancelled"])
+
+
+async def schedule(store: Store) -> None:
+    made = await flow.async_schedule("nightly", cron="0 2 * * *", zone="Europe/Berlin", overlap="queue", store=store)
+    assert_type(made, Schedule)
+    assert_type(made.due, datetime | None)
+    await flow.async_schedule("pace", every=timedelta(minutes=5), missed="all", window=3600, store=store)
+    await flow.async_schedule("wrong", every=60, overlap="sometimes", store=store)  # pyright: ignore[reportArgumentType]
+    schedules = flow.schedules(store)
+    assert_type(await schedules.list(), list[Schedule])
+    assert_type(await schedules.trigger("nightly"), str)
+    assert_type(schedules.sync.pause("nightly"), Schedule)
 
 
 def run_sync() -> None:

@@ -102,6 +102,22 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
         raise SnapshotError(f"the snapshot is damaged: {without_values(error)}") from None
 
 
+def _heard(plan: Plan, state: RunState) -> list[str]:
+    """What open interrupts and timers will fire, as trigger keys, if an operator listens to it.
+
+    A later definition in which none does would lose an answer or a delayed signal; see `durable.versions`."""
+    found: set[str] = set()
+    for interrupt in (state.interrupts or {}).values():
+        if interrupt.status == "waiting" and interrupt.resume_event in plan.events:
+            found.add(f"event:{interrupt.resume_event}")
+    for timer in (state.timers or {}).values():
+        if timer.what == "signal" and timer.name in plan.events:
+            found.add(f"event:{timer.name}")
+        elif timer.what == "deadline" and timer.name in plan.timers:
+            found.add(f"timer:{timer.name}")
+    return sorted(found)
+
+
 class _Encoder:
     """Encodes the parts of the state. A part refers to another one by the number of that part."""
 
@@ -151,6 +167,7 @@ class _Encoder:
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
+            **({"heard": heard} if (heard := _heard(plan, state)) else {}),
             "timers": [self.timer(it) for it in (state.timers or {}).values()],
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }

@@ -20,7 +20,7 @@ from ..durable.commit import session_of
 from ..durable.reader import ExecutionReader, Place, Step
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .shapes import Frame, QuestionChange, RunChange
-from .values import failed, shown, shown_record, state_info, sub_flow_of
+from .values import failed, losses_of, shown, shown_record, state_info, sub_flow_of
 
 #: The kind of a frame with the whole state.
 MOMENT = "moment"
@@ -38,7 +38,7 @@ class _Known:
         self.id = id
         self.machine = machine
         self.definition = machine.plan.definition.fingerprint if after else ""
-        #: for each run: its phase, attempt and operator
+        #: for each run what was told of it, as `_look` says
         self.runs = {number: _look(run) for number, run in state.runs.items()}
         self.questions = {key: it.holds for key, it in (state.interrupts or {}).items() if it.status == "waiting"}
         self.waits = {number: wait.run.id for number, wait in (state.waits or {}).items() if wait.run is not None}
@@ -126,8 +126,8 @@ class _Known:
             if known is None:
                 return None
             del self.runs[number]
-            _, attempt, operator, chunk = known
-            return RunChange(run=number, phase="ended", operator=operator, chunk=chunk, attempt=attempt)
+            _, attempt, losses, operator, chunk = known
+            return RunChange(run=number, phase="ended", operator=operator, chunk=chunk, attempt=attempt, losses=losses)
         now = _look(run)
         if now == known:
             return None
@@ -139,6 +139,7 @@ class _Known:
             operator=run.node.id,
             chunk=run.node.name,
             attempt=run.attempt,
+            losses=losses_of(run),
             cause=run.signal + 1,
             by=by,
             sub_flow=sub_flow_of(run, self.id) if known is None else None,
@@ -170,8 +171,8 @@ class _Known:
         return changes
 
 
-def _look(run: RunChunk) -> tuple[int, int, str, str]:
-    return run.phase.value, run.attempt, run.node.id, run.node.name
+def _look(run: RunChunk) -> tuple[int, int, int, str, str]:
+    return run.phase.value, run.attempt, losses_of(run), run.node.id, run.node.name
 
 
 async def frames(reader: ExecutionReader, row: ExecutionRow, after: int) -> AsyncIterator[Frame]:

@@ -61,7 +61,14 @@ class Moment:
         self.state = dict(whole.state)
         self.runs = {
             it.run: RunChange(
-                run=it.run, phase=it.phase, operator=it.operator, chunk=it.chunk, attempt=it.attempt, cause=it.cause
+                run=it.run,
+                phase=it.phase,
+                operator=it.operator,
+                chunk=it.chunk,
+                attempt=it.attempt,
+                losses=it.losses,
+                cause=it.cause,
+                sub_flow=it.sub_flow,
             )
             for it in whole.runs
         }

@@ -99,6 +99,8 @@ class RunChange(Shape, frozen=True, omit_defaults=True):
     operator: str
     chunk: str
     attempt: int = 1
+    #: how many of its attempts have ended with their process
+    losses: int = 0
     #: the number of the frame that has caused the run
     cause: int = 0
     #: the run in whose name the record was made that has caused this one; None for an outside caller, and if that frame
@@ -126,6 +128,7 @@ class RunInfo(Shape, frozen=True):
     operator: str
     chunk: str
     attempt: int
+    losses: int
     cause: int
     value: Any = None
     sub_flow: str | None = None

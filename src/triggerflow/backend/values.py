@@ -62,6 +62,11 @@ def failed(error: events.ErrorInfo | None) -> Failed | None:
     return None if error is None else Failed(type=error.type, message=error.message, chunk=error.chunk)
 
 
+def losses_of(run: RunChunk) -> int:
+    """How many attempts of a run have ended with their process."""
+    return run.interruptions.losses if run.interruptions is not None else 0
+
+
 def sub_flow_of(run: RunChunk, id: str) -> str | None:
     """What the ids of the executions of a sub-flow step begin with; None for another run."""
     return f"{id}/{path_of(run)}" if run.node.kind is OperatorKind.SUB_FLOW else None
@@ -107,6 +112,7 @@ def state_info(id: str, flow: str, machine: Machine, start: Any, types: Types) -
                 operator=run.node.id,
                 chunk=run.node.name,
                 attempt=run.attempt,
+                losses=losses_of(run),
                 cause=run.signal + 1,
                 value=shown(run.value, types),
                 sub_flow=sub_flow_of(run, id),

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from .._core import events
+from .._core.errors import OptionError
 from .._core.state import UNSET
+from ..build.arguments import closest
 from ..run.execution import Execution
 from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
@@ -21,10 +23,13 @@ from .listing import put_copies
 from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
+from .ticks import in_seconds
 from .view import StateView, view
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+STATUSES: tuple[StatusName, ...] = get_args(StatusName)
 
 
 class History:
@@ -59,14 +64,15 @@ class History:
         """List executions of this flow, the newest first, without sub-flows.
 
         `status` is one status or several. `since` and `until` (not included) limit the time of creation; each is a
-        datetime or seconds since the epoch. A page has up to `limit` rows; for the next page, pass the id of the last
-        row as `after`. Raises `UnknownExecution` if there is no execution `after`.
+        datetime with a time zone, or seconds since the epoch. A page has up to `limit` rows; for the next page, pass
+        the id of the last row as `after`. Raises `UnknownExecution` if there is no execution `after`, and
+        `OptionError` for a datetime without a time zone, anything else that is no time, and an unknown status.
         """
         return await self._reader.store.executions(
             flow=self._reader.program.name,
-            status=(status,) if isinstance(status, str) else status,
-            since=_seconds(since),
-            until=_seconds(until),
+            status=_statuses(status),
+            since=_seconds(since, "since"),
+            until=_seconds(until, "until"),
             limit=limit,
             after=after,
         )
@@ -257,5 +263,17 @@ class SyncHistory:
     load = _sync_call(History.load)
 
 
-def _seconds(moment: float | datetime | None) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else moment
+def _seconds(moment: float | datetime | None, name: str) -> float | None:
+    return None if moment is None else in_seconds(moment, "history.executions()", name)
+
+
+def _statuses(status: StatusName | Iterable[StatusName] | None) -> tuple[StatusName, ...] | None:
+    if status is None:
+        return None
+    found = (status,) if isinstance(status, str) else tuple(status)
+    for it in found:
+        if it not in STATUSES:
+            near = closest(str(it), STATUSES, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise OptionError(f"history.executions(): there is no status {it!r}; {hint}known: {', '.join(STATUSES)}")
+    return found

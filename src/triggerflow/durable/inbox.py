@@ -90,10 +90,13 @@ class Inbox:
     async def _look(self) -> None:
         async with self._looking:
             self._next_look = None  # from here on, a caller needs another look
+            seen = set[str]()
             while True:
                 # Replies that were stored before the query: it does not return these requests.
-                done, self._replied = self._replied, set()
-                found = await self._session.store.requests(limit=PAGE, without=list(self._begun))
+                done = set(self._replied)
+                found = await self._session.store.requests(limit=PAGE, without=[*self._begun, *seen])
+                seen.update(request.id for request in found)
+                self._replied -= done
                 for request in found:
                     if request.id not in self._begun:
                         await self._begin(request)

@@ -284,15 +284,16 @@ class Mirror:
 
     async def _read_children(self, row: ExecutionRow) -> None:
         """Read the status of the sub-flows: an execution waits if all that it runs are sub-flows that wait."""
-        runtime = self._runtime
-        runtime.forget_children()
+        runtime, found = self._runtime, dict[str, Any]()
         for child in await self._running_children(row):
             if child.id not in self._watched:
                 self._watched.add(child.id)
                 self._watch.add("executions", (child.id,))
             waits = child.status == "waiting" or await self._waits_for_children(child)
-            known: Any = _Child("waiting" if waits else child.status)
-            runtime.children[child.id] = (known, "")
+            found[child.id] = _Child("waiting" if waits else child.status), ""
+        runtime.forget_children()
+        if found:
+            runtime.children.update(found)
 
     async def _running_children(self, row: ExecutionRow) -> list[ExecutionRow]:
         if row.id == self._runtime.id and not any(
@@ -361,7 +362,7 @@ class Mirror:
                     return
                 if self._has_failed:
                     await self.refresh()
-                with suppress(StoreError, UsageError):
+                with suppress(TriggerFlowError):  # while this process cannot read or run it, another one may
                     row = await self._reader.row(self._runtime.id)
                     if self._stored.is_free(row) and row.status not in FINAL_STATUSES:
                         await self._stored.open(self._runtime)

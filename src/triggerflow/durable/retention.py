@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -98,9 +99,14 @@ async def prune(
     """See `History.prune`."""
     if older_than is None and keep is None:
         raise UsageError("prune needs older_than=..., keep=..., or both")
-    if keep is not None and keep < 0:
-        raise UsageError(f"prune(keep=...) is 0 or more executions, not {keep}")
+    if keep is not None and (type(keep) is not int or keep < 0):
+        raise UsageError(f"prune(keep=...) is a number of executions, 0 or more, not {keep!r}")
     age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    if age is not None and (type(age) not in (int, float) or not 0 <= age < inf):
+        raise UsageError(
+            f"prune(older_than=...) is an age: a timedelta, or seconds from 0 on, not {older_than!r}; for a moment in "
+            "time pass datetime.now(timezone.utc) - moment"
+        )
     before = None if age is None else reader.now() - age
     ended = await _ended(reader)
     to_delete = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]

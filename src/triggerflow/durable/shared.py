@@ -367,8 +367,9 @@ class StoredShared(SharedData):
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
-        append.shared = [change for change, _ in self._pending[self._taken :]]
-        self._taken = len(self._pending)
+        if self._pending:
+            append.shared = [change for change, _ in self._pending[self._taken :]]
+            self._taken = len(self._pending)
         if self._registers:
             self._registers, self._is_attached = False, True
             append.listens, self.heard = self._listens_to, self.view.number

@@ -397,8 +397,9 @@ class Stored(Durability):
         runtime, store = self.runtime, self.session.store
         program = runtime.program
         try:
-            if row.status not in FINAL_STATUSES and row.owner != self.session.owner:  # else a worker has claimed it
-                row = await store.claim(runtime.id)
+            if row.status not in FINAL_STATUSES:
+                if row.owner != self.session.owner:  # else the worker of this process has claimed it
+                    row = await store.claim(runtime.id)
                 await runtime.shared.refresh()
             restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:

@@ -44,7 +44,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """Whether saved state fits a definition. For "needs_map", `map_form` is the form to fill in.
 
     The form has the id of every operator in use that is gone or has other wiring, with the id of a proposed
-    replacement, or None without a proposal. Filled in, it is the `operator_map`.
+    replacement, or None without a proposal. It also has each trigger that an open interrupt, a delayed signal or a
+    `when({"timer": ...})` will fire and that no operator listens to any more, such as `"event:approved"`, with the
+    trigger to fire instead. Filled in, the form is the `operator_map`.
     """
 
     kind: Literal["compatible", "needs_map", "refused"]
@@ -105,7 +107,7 @@ def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
         used = in_use(snapshot)
         saved: Mapping[str, str] = snapshot["operators"]
         ends = {it.id for it in definition.operators if it.group in _opened(snapshot) and it.id in saved}
-        verdict = compare(saved, definition, used | ends)
+        verdict = _with_unheard(compare(saved, definition, used | ends), snapshot, definition)
         found = _misfits(snapshot, definition, moved=verdict.map_form, undecided=verdict.map_form)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, SnapshotError):
@@ -116,6 +118,32 @@ def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
     hint = "finish this execution under the version that it was saved by, or cancel it"
     more = tuple(Reason(operator, "state", text, hint) for operator, text in found)
     return Verdict("refused", (*verdict.reasons, *more))
+
+
+def _listened(definition: Definition) -> set[str]:
+    """The keys of all triggers to which an operator listens."""
+    return {trigger.key for operator in definition.operators for trigger in operator.listens}
+
+
+def _with_unheard(verdict: Verdict, snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
+    """Add to a verdict what the saved state will fire, and no operator listens to any more."""
+    listened = _listened(definition)
+    unheard = [key for key in snapshot.get("heard", ()) if key not in listened]
+    if not unheard:
+        return verdict
+    form, reasons, refused = dict(verdict.map_form), list(verdict.reasons), verdict.kind == "refused"
+    for key in unheard:
+        kind = key.partition(":")[0]
+        others = sorted(it for it in listened if it.startswith(f"{kind}:"))
+        near = closest(key, others, 1)
+        text = "will be fired by an open interrupt or a timer, and no operator listens to it any more"
+        if others:
+            form[key] = near[0] if near else others[0] if len(others) == 1 else None
+            hint = f"likely {form[key]!r} replaces it" if form[key] else "name the trigger that replaces it in the map"
+        else:
+            refused, hint = True, f"keep a when() for this {kind} until these executions have ended"
+        reasons.append(Reason(key, "gone", text, hint))
+    return Verdict("refused" if refused else "needs_map", tuple(reasons), form)
 
 
 def _parts(text: str) -> tuple[str, str, str]:
@@ -160,8 +188,11 @@ def apply_map(
     if verdict.kind == "refused":
         raise SnapshotError("this execution cannot continue under this definition: " + _listed(verdict))
     chosen = {old: new for old, new in (mapping or {}).items() if new is not None}
-    _check_map(snapshot, definition, chosen, verdict)
-    moved = _renamed(snapshot, definition, chosen)
+    _check_form(chosen, verdict)
+    triggers = {old: chosen.pop(old) for old in snapshot.get("heard", ()) if old in chosen}
+    _check_triggers(triggers, definition)
+    _check_map(snapshot, definition, chosen)
+    moved = _fired(_renamed(snapshot, definition, chosen), triggers)
     found = _misfits(moved, definition, moved=chosen.values())
     if found:
         texts = "; ".join(f"{operator!r} {text}" for operator, text in found)
@@ -173,9 +204,7 @@ def apply_map(
     }
 
 
-def _check_map(
-    snapshot: Mapping[str, Any], definition: Definition, chosen: Mapping[str, str], verdict: Verdict
-) -> None:
+def _check_form(chosen: Mapping[str, str], verdict: Verdict) -> None:
     empty = [old for old in verdict.map_form if old not in chosen]
     if empty:
         raise SnapshotError(
@@ -184,6 +213,19 @@ def _check_map(
     foreign = [old for old in chosen if old not in verdict.map_form]
     if foreign:
         raise SnapshotError(f"operator_map names {foreign}, which need no map; the form is {dict(verdict.map_form)}")
+
+
+def _check_triggers(chosen: Mapping[str, str], definition: Definition) -> None:
+    listened = _listened(definition)
+    for old, new in chosen.items():
+        kind = old.partition(":")[0]
+        others = [it for it in listened if it.startswith(f"{kind}:")]
+        if new not in others:
+            near = closest(new, others)
+            raise SnapshotError(f"operator_map replaces {old!r} by {new!r}, to which no operator listens; near: {near}")
+
+
+def _check_map(snapshot: Mapping[str, Any], definition: Definition, chosen: Mapping[str, str]) -> None:
     kinds = {old: _parts(snapshot["operators"][old])[0] for old in chosen}
     for old, new in chosen.items():
         target = definition.by_id.get(new)
@@ -322,6 +364,29 @@ def _renamed(snapshot: Mapping[str, Any], definition: Definition, mapping: Mappi
         "openings": [moved(instance) for instance in snapshot["openings"]],
         "joins": [[gates.get(join, join), *rest] for join, *rest in snapshot["joins"]],
         "interrupts": interrupts,
+    }
+
+
+def _fired(snapshot: Mapping[str, Any], triggers: Mapping[str, str]) -> Mapping[str, Any]:
+    """The snapshot in which interrupts and timers fire other triggers, given by their keys."""
+    if not triggers:
+        return snapshot
+    names = {old: new.partition(":")[2] for old, new in triggers.items()}
+
+    def fires(timer: Mapping[str, Any]) -> str:
+        kind = "timer" if timer["what"] == "deadline" else "event" if timer["what"] == "signal" else ""
+        return str(names.get(f"{kind}:{timer['name']}", timer["name"]))
+
+    return {
+        **snapshot,
+        "interrupts": [
+            {**it, "resume_event": names.get(f"event:{it['resume_event']}", it["resume_event"])}
+            if it["status"] == "waiting"
+            else it
+            for it in snapshot["interrupts"]
+        ],
+        "timers": [{**it, "name": fires(it)} for it in snapshot["timers"]],
+        "heard": sorted({triggers.get(key, key) for key in snapshot["heard"]}),
     }
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from .._core.errors import SnapshotError, without_values
+from .._core.errors import SnapshotError, UsageError, without_values
 from .._core.snapshot import decode, encode
 from .._core.state import UNSET
 from ..serialize.text import is_yaml, parse_json, parse_yaml, to_yaml, write_file
@@ -28,6 +28,10 @@ DEPTH = 1000
 def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError`, which names the value that cannot be recorded."""
     types, machine = execution.program.types, execution.machine
+    if execution.durability.runs_elsewhere(execution) and execution.children:
+        raise UsageError(
+            f"{execution!r} runs in another process, and its sub-flows with it; `history.export` writes all of them"
+        )
     check_schemas(execution)
     return {
         "kind": "triggerflow/execution",

@@ -162,14 +162,20 @@ def _constant(value: Any) -> Any:
 
 
 def _in_order(data: Any) -> Any:
+    # One frame a level, as in `payload.Types`: a comprehension takes another.
     if isinstance(data, dict):
         known = cast("dict[str, Any]", data)
-        parts = {key: _in_order(part) for key, part in known.items()}
+        parts: dict[str, Any] = {}
+        for key, part in known.items():
+            parts[key] = _in_order(part)
         if known.get("$") in _UNORDERED and isinstance(parts.get("v"), list):
             parts["v"] = sorted(parts["v"], key=_encode)
         return parts
     if isinstance(data, list | tuple):
-        return [_in_order(part) for part in cast("list[Any]", data)]
+        items: list[Any] = []
+        for part in cast("list[Any]", data):
+            items.append(_in_order(part))  # noqa: PERF401
+        return items
     return data
 
 

@@ -17,7 +17,7 @@ _TEXTS: Final = frozenset(("bytes", "datetime", "date", "time", "decimal", "uuid
 
 
 class Marked:
-    """Stands for an object of a class that is not registered here. It is equal to itself only."""
+    """Stands for an object of a class that is not registered here. Two that were recorded alike are equal."""
 
     __slots__ = ("packed",)
 
@@ -26,11 +26,12 @@ class Marked:
         self.packed = packed
 
     def __eq__(self, other: object) -> bool:
-        # Defined so that the core does not compare it: the class that it stands for most likely defines it, too.
-        return self is other
+        # The core does not call this: it compares no values whose class defines `==`, as the class that this one
+        # stands for most likely does.
+        return isinstance(other, Marked) and self.packed == other.packed
 
     def __hash__(self) -> int:
-        return id(self)
+        return hash(self.packed["$"])
 
     def __repr__(self) -> str:
         return f"<{self.packed['$']}>"

@@ -15,7 +15,7 @@ from .text import read, write
 
 async def _ended(ownership: Ownership) -> list[str]:
     """The owners whose processes are known to have ended, so that nobody waits for their leases."""
-    owners = await ownership.database.read("SELECT id FROM {s}.owners")
+    owners = await ownership.database.read("SELECT id FROM {s}.owners", nested=True)
     return [owner for (owner,) in owners if owner != write(ownership.database.owner) and has_ended(read(owner))]
 
 
@@ -48,7 +48,7 @@ async def claim_work(ownership: Ownership, flows: Collection[str], limit: int, w
 
     try:
         try:
-            (keys,) = await database.write("claim_work", values, token=token)
+            (keys,) = await database.write("claim_work", values, token=token, announces=lambda row: bool(row[0]))
         except Committed:
             rows = await database.read("SELECT executions FROM {s}.changes WHERE token = %s", (token,))
             keys = [key for (some,) in rows for key in some]

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from os import dup
 from typing import Any, Self
@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from ..._core.errors import StoreError, StoreUnavailable
 from ..protocol import REPLY_KEPT
 from . import schema
-from .errors import primary_message, store_error
+from .errors import is_restarting, primary_message, store_error
 from .functions import REVOKED
 
 Row = tuple[Any, ...]
@@ -136,15 +136,15 @@ class Database:
     async def open(self) -> None:
         """Connect, make or migrate the tables, and add the row of this owner."""
         settings = self.settings
-        try:
-            connection = await Connection.connect(settings.conninfo, **settings.options())
+        deadline = time.monotonic() + settings.timeout
+        while True:
             try:
-                with time_limit(connection, max(60.0, settings.timeout)):
-                    await self._migrate(connection)
-            finally:
-                await connection.close()
-        except (psycopg.Error, OSError) as error:
-            raise store_error(error, settings.name) from _without_values(error)
+                await self._prepare()
+                break
+            except (psycopg.Error, OSError) as error:
+                if not is_restarting(error) or time.monotonic() > deadline:
+                    raise store_error(error, settings.name) from _without_values(error)
+            await asyncio.sleep(0.1)
         pool = AsyncConnectionPool(
             settings.conninfo,
             connection_class=self._connection,
@@ -183,6 +183,15 @@ class Database:
     def _brief(self) -> float:
         return min(2.0, self.settings.timeout)
 
+    async def _prepare(self) -> None:
+        """Make or migrate the tables, on a connection of its own: its error says why there is none."""
+        connection = await Connection.connect(self.settings.conninfo, **self.settings.options())
+        try:
+            with time_limit(connection, max(60.0, self.settings.timeout)):
+                await self._migrate(connection)
+        finally:
+            await connection.close()
+
     async def _migrate(self, connection: Connection) -> None:
         sql, settings = self.settings.sql, self.settings
         release = connection.info.server_version // 10_000
@@ -206,8 +215,7 @@ class Database:
                 )
                 version = await self._version(connection)
                 for number, step in enumerate(schema.STEPS[version:], version + 1):
-                    for statement in step:
-                        await connection.execute(sql(statement))
+                    await connection.execute(sql(";\n".join(step)))
                     await connection.execute(sql("INSERT INTO {s}.migrations (version) VALUES (%s)"), (number,))
         if version > len(schema.STEPS):
             raise StoreUnavailable(
@@ -223,10 +231,11 @@ class Database:
 
     # -- statements --------------------------------------------------------------------------------------------------
 
-    async def read(self, text: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
-        """Run a query. Tries again on another connection if one is lost."""
+    async def read(self, text: str, values: Sequence[Any] | dict[str, Any] = (), *, nested: bool = False) -> list[Row]:
+        """Run a query. Tries again on another connection if one is lost. `nested` queries are those that a write makes
+        for its arguments."""
         deadline = time.monotonic() + self.settings.timeout
-        async with self._few:
+        async with nullcontext() if nested else self._few:
             while True:
                 try:
                     await self._enter(deadline)  # what it reads must not be changed by a write that was lost
@@ -240,14 +249,15 @@ class Database:
         values: Callable[[], Awaitable[Sequence[Any]] | Sequence[Any]],
         *,
         token: str | None = None,
-        announces: bool = True,
+        announces: bool | Callable[[Row], bool] = True,
         reserved: bool = False,
     ) -> Row:
         """Call a function of the schema that begins with the owner and its incarnation; return the row of its result.
 
-        `values` are its further arguments; they are asked for again before each attempt. With a `token`, which has to
-        be among them, raises `Committed` if the answer of a committed call was lost. Without, the function is one that
-        may be called twice. `reserved` calls do not wait for the others of this store.
+        `values` are its further arguments; they are asked for again before each attempt, and may read (`nested`). With
+        a `token`, which has to be among them, raises `Committed` if the answer of a committed call was lost. Without,
+        the function is one that may be called twice. `announces` tells whether others have to hear of the change.
+        `reserved` calls do not wait for the others of this store.
         """
         deadline = time.monotonic() + self.settings.timeout
         if not reserved:
@@ -260,7 +270,7 @@ class Database:
         function: str,
         values: Callable[[], Awaitable[Sequence[Any]] | Sequence[Any]],
         token: str | None,
-        announces: bool,
+        announces: bool | Callable[[Row], bool],
         deadline: float,
     ) -> Row:
         in_doubt = False
@@ -281,7 +291,7 @@ class Database:
                     continue
                 text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
                 (row,) = await self._run(self._opened(), text, (self.owner, incarnation, *more), deadline)
-                if announces:
+                if announces if isinstance(announces, bool) else announces(row):
                     self.on_change()
                 return row
             except _Revoked:

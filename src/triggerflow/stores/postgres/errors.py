@@ -43,6 +43,12 @@ def primary_message(error: BaseException) -> str:
     return text.strip().partition("\n")[0] or type(error).__name__
 
 
+def is_restarting(error: BaseException) -> bool:
+    """Whether a server has refused a connection because it is stopping or starting: it will answer in a moment."""
+    found = primary_message(error)  # a refused connection has no SQLSTATE
+    return any(words in found for words in ("is starting up", "is shutting down", "recovery mode"))
+
+
 def store_error(error: BaseException, name: str) -> StoreError:
     """The store error for an error of psycopg or of the network."""
     state = getattr(error, "sqlstate", None) or ""

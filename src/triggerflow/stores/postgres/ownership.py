@@ -57,7 +57,7 @@ class Ownership:
         held = self._held.get(execution)
         if held is not None and not reopens:
             return held
-        rows = await self.database.read(_CLAIM, (write(execution),))
+        rows = await self.database.read(_CLAIM, (write(execution),), nested=True)
         if not rows:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
         key, flow, status, due, owner, failed, records = rows[0]

@@ -51,16 +51,16 @@ def _row(values: Row) -> ExecutionRow:
     )
 
 
-async def find(database: Database, execution: str) -> ExecutionRow | None:
-    """See `Store.find`."""
-    found = await find_with_key(database, execution)
+async def find(database: Database, execution: str, *, nested: bool = False) -> ExecutionRow | None:
+    """See `Store.find`, and `Database.read` for `nested`."""
+    found = await find_with_key(database, execution, nested=nested)
     return found and found[1]
 
 
-async def find_with_key(database: Database, execution: str) -> tuple[int, ExecutionRow] | None:
+async def find_with_key(database: Database, execution: str, *, nested: bool = False) -> tuple[int, ExecutionRow] | None:
     """An execution, and its key in the tables."""
     values = {"now": database.settings.now(), "id": write(execution)}
-    rows = await database.read(_ROW + "WHERE e.id = %(id)s", values)
+    rows = await database.read(_ROW + "WHERE e.id = %(id)s", values, nested=nested)
     return (rows[0][0], _row(rows[0])) if rows else None
 
 

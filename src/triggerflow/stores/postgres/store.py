@@ -83,6 +83,8 @@ class PostgresStore(OpenedInScripts):
         place = _place(conninfo, "conninfo")
         if listen_conninfo is not None:
             _place(listen_conninfo, "listen_conninfo")
+        #: the schema of its tables
+        self.schema = schema
         self._repr = f"PostgresStore({place}, schema={schema!r})"
         self._settings = Settings(
             conninfo=conninfo,

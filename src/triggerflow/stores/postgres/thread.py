@@ -59,6 +59,7 @@ class LoopThread(Executor):
     async def _do(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
         try:
             result = call()
+            del call  # frees what it holds before its caller goes on
             if inspect.isawaitable(result):
                 result = await result
         except BaseException as error:
@@ -85,5 +86,10 @@ class LoopThread(Executor):
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            # What still tries to connect to a database that does not answer.
+            if left := asyncio.all_tasks(self.loop):
+                for task in left:
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(left, timeout=5))
         finally:
             self.loop.close()

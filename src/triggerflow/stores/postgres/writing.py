@@ -315,7 +315,7 @@ async def put_snapshot(ownership: Ownership, execution: str, records: int, defin
     token = secrets.token_hex(8)
 
     async def values() -> tuple[Any, ...]:
-        row = await reading.find(ownership.database, execution)
+        row = await reading.find(ownership.database, execution, nested=True)
         if row is None or row.status not in FINAL_STATUSES:
             count = (await ownership.require(execution)).records
             if records > count:

@@ -1,0 +1,67 @@
+"""A relay on loopback between a client and a server, which can swallow what passes, or break a connection."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+from typing import Self
+
+
+class Relay:
+    """Passes bytes on to a port of loopback until a test says otherwise."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.port = 0
+        #: what is sent from now on arrives nowhere, and new connections are answered by nobody
+        self.swallows = False
+        #: called with what a client sends; if it returns True, the server gets it, and the client gets no answer any
+        #: more: its connection is closed
+        self.breaks: Callable[[bytes], bool] = lambda data: False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connect(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer.transport):
+            there, out = await asyncio.open_connection("127.0.0.1", self._target)
+            with closing(out.transport):
+                back = asyncio.create_task(self._pass(there, writer, lambda data: False))
+                try:
+                    if await self._pass(reader, out, lambda data: self.breaks(data)):
+                        back.cancel()
+                        writer.transport.abort()
+                        await asyncio.sleep(0.3)  # the server goes on with what it was sent
+                except OSError:
+                    pass
+                finally:
+                    back.cancel()
+                    await asyncio.wait([back])
+                    if not back.cancelled():
+                        back.exception()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, breaks: Callable[[bytes], bool]
+    ) -> bool:
+        while data := await reader.read(65536):
+            if self.swallows:
+                await asyncio.Event().wait()
+            writer.write(data)
+            await writer.drain()
+            if breaks(data):
+                return True
+        return False
