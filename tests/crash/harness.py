@@ -66,7 +66,10 @@ class World:
         restarts: int = 0,
         restart: Callable[[], None] = lambda: None,
     ) -> None:
-        """A process lives for up to `life` seconds after it was ready. `restart` is called `restarts` times in between: it restarts the database."""
+        """A process lives for up to `life` seconds after it was ready.
+
+        `restart` is called `restarts` times in between: it restarts the database.
+        """
         self.place, self.rounds, self.kills, self.synchronous = place, rounds, kills, synchronous
         self._restart = restart
         self._most = life
