@@ -1,13 +1,16 @@
-"""The two stores agree: the same random calls of three owners give the same answers and the same refusals."""
+"""The stores agree: the same random calls of three owners give the same answers and the same refusals."""
 
 import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.postgres import Cluster, needs_postgres
+from tests.soak import is_soak
 from triggerflow._core.errors import StoreError
 from triggerflow.stores import (
     Append,
@@ -15,6 +18,7 @@ from triggerflow.stores import (
     MemoryData,
     MemoryStore,
     NewRecord,
+    PostgresStore,
     Reply,
     Request,
     SQLiteStore,
@@ -171,29 +175,48 @@ def without_owner(value: Any, owners: dict[str, int]) -> Any:
 
 @pytest.mark.seeds(4, 60)
 async def test_both_stores_answer_alike(tmp_path: Path, seed: int) -> None:
+    await compare(
+        seed,
+        200,
+        lambda clock: SQLiteStore(tmp_path / "x.db", synchronous="NORMAL", lease=LEASE, clock=clock),
+    )
+
+
+@needs_postgres
+@pytest.mark.real_time
+@pytest.mark.seeds(1, 20)
+async def test_postgres_answers_alike(cluster: Cluster, seed: int) -> None:
+    schema = cluster.schema()
+    await compare(
+        seed,
+        200 if is_soak() else 20,
+        lambda clock: PostgresStore(cluster.conninfo, schema=schema, lease=LEASE, clock=clock),
+    )
+
+
+async def compare(seed: int, steps: int, make: Callable[[ManualClock], Store]) -> None:
+    """Three owners in memory, and three of another store."""
     script, data = Script(seed), MemoryData()
     async with contextlib.AsyncExitStack() as stack:
         memory = [MemoryStore(data, lease=LEASE, clock=script.clock) for _ in range(3)]
-        sqlite = [
-            SQLiteStore(tmp_path / "x.db", synchronous="NORMAL", lease=LEASE, clock=script.clock) for _ in range(3)
-        ]
-        for store in (*memory, *sqlite):
+        others = [make(script.clock) for _ in range(3)]
+        for store in (*memory, *others):
             await stack.enter_async_context(store)
-        names = {store.owner: number for stores in (memory, sqlite) for number, store in enumerate(stores)}
-        for step in range(200):
+        names = {store.owner: number for stores in (memory, others) for number, store in enumerate(stores)}
+        for step in range(steps):
             if script.rng.random() < 0.05:  # one is not heard of for its lease, the others are
                 silent = script.rng.randrange(3)
                 data.owners[memory[silent].owner] = script.clock()
                 script.clock.turn(LEASE + 1)
                 for number in {0, 1, 2} - {silent}:
                     await memory[number].put_definition("d", b"")
-                    await sqlite[number].put_definition("d", b"")
+                    await others[number].put_definition("d", b"")
             who = script.rng.randrange(3)
             call = await script.draw(memory[who])
             expected = without_owner(await answer(memory[who], *call), names)
-            assert without_owner(await answer(sqlite[who], *call), names) == expected, (seed, step, call)
+            assert without_owner(await answer(others[who], *call), names) == expected, (seed, step, call)
             if isinstance(expected, str):  # whether a refused call was a sign of life is left open
                 await memory[who].put_definition("d", b"")
-                await sqlite[who].put_definition("d", b"")
+                await others[who].put_definition("d", b"")
             expected = without_owner(await everything(memory[who]), names)
-            assert without_owner(await everything(sqlite[who]), names) == expected, (seed, step, call)
+            assert without_owner(await everything(others[who]), names) == expected, (seed, step, call)

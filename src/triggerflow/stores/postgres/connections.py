@@ -345,6 +345,7 @@ class Database:
     def lost_claim(self, token: str) -> None:
         """Remember a claim whose end is unknown: what it got is released as soon as the database can be reached."""
         self._lost_claims.append(token)
+        self.incarnation = None  # so that the next call begins with that
 
     async def _enter(self, deadline: float) -> int:
         """Begin a new incarnation if there is no valid one. Returns the present one."""
