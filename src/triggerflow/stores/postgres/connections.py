@@ -168,15 +168,16 @@ class Database:
             await self.close()
             raise
 
-    async def close(self) -> None:
-        """Release all executions of this owner and disconnect."""
+    async def close(self, *, leaves: bool = True) -> None:
+        """Disconnect. If the owner `leaves`, all its executions are released, else when its lease ends."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        with suppress(_Lost, StoreError):  # others can claim the executions when the lease has ended
-            await self._run(
-                pool, "SELECT {s}.leave(%s, %s)", (self.owner, secrets.token_hex(8)), time.monotonic() + self._brief
-            )
+        if leaves:
+            with suppress(_Lost, StoreError):  # others can claim the executions when the lease has ended
+                await self._run(
+                    pool, "SELECT {s}.leave(%s, %s)", (self.owner, secrets.token_hex(8)), time.monotonic() + self._brief
+                )
         await pool.close(self._brief)
 
     @property
