@@ -59,10 +59,8 @@ class Owner(Protocol):
         """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
         ...
 
-    @property
-    def shared(self) -> "StoredShared | None":
-        """The shared data as the execution sees it; None for a sub-flow, which has a copy of its own."""
-        ...
+    #: the shared data as the execution sees it; None for a sub-flow, which has a copy of its own
+    shared: "StoredShared | None"
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
         """Called when the buffer gets its first record: the next commit has to include it."""
@@ -283,7 +281,8 @@ class CommitBuffer:
             error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
-        if (shared := self.owner.shared) is not None:
+        shared = self.owner.shared
+        if shared is not None and shared.has_part:
             shared.complete(append)
         return append
 

@@ -91,8 +91,9 @@ class SharedView:
     def __init__(self, store: Store, flow: str, types: Types, follow: Follow | None = None) -> None:
         self.flow = flow
         self.number = 0
-        #: the executions of the flow that are open in this process, by id
-        self.users: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
+        #: of the executions that are open in this process, those that have made a change and those that listen, by id
+        self.makers: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
+        self._listeners: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
         #: those of them that listen
         self._listening: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
         self._follow = follow
@@ -145,20 +146,16 @@ class SharedView:
                 self.number = max(self.number, log.newest)
                 return
 
-    def use(self, id: str, user: StoredShared | None) -> None:
-        """Note that an execution is open in this process, or is not any more. While one listens, the view follows the
-        store."""
-        if user is None:
-            self.users.pop(id, None)
-            self._listening.pop(id, None)
-        else:
-            self.users[id] = user
-            if user.listens:
-                self._listening[id] = user
-        listens = len(self._listening) > 0
-        if listens and (self._following is None or self._following.done()) and self._follow is not None:
+    def listen(self, id: str, listener: StoredShared) -> None:
+        """An execution that is open in this process listens. While one does, the view follows the store."""
+        self._listeners[id] = listener
+        if (self._following is None or self._following.done()) and self._follow is not None:
             self._following = self._follow(self)
-        elif not listens and self._following is not None:
+
+    def leave(self, id: str) -> None:
+        """An execution is not open in this process any more."""
+        self.makers.pop(id, None)
+        if self._listeners.pop(id, None) is not None and not self._listeners and self._following is not None:
             self._following.cancel()
             self._following = None
 
@@ -199,14 +196,14 @@ class SharedView:
         with LOCK:
             self.number = change.number
             self._apply(change)
-            if change.by is not None and (maker := self.users.get(change.by)) is not None:
+            if change.by is not None and (maker := self.makers.get(change.by)) is not None:
                 maker.known(change)
         if change.number <= self._told:
             return
         self._told = change.number
         self._unfolded[change.key] = None
-        for user in list(self.users.values()):
-            user.deliver(change)
+        for listener in list(self._listeners.values()):
+            listener.deliver(change)
 
     def _apply(self, change: SharedChange) -> None:
         if change.op == "delete":
@@ -260,6 +257,7 @@ class StoredShared(SharedData):
     __slots__ = (
         "__weakref__",
         "_is_attached",
+        "_is_noted",
         "_known",
         "_pending",
         "_registers",
@@ -287,6 +285,8 @@ class StoredShared(SharedData):
         self._is_attached = False
         #: whether the next append has to name the keys
         self._registers = False
+        #: whether the view knows this execution
+        self._is_noted = False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -351,6 +351,8 @@ class StoredShared(SharedData):
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
+        self._is_noted = True
+        self.view.makers[runtime.id] = self
         self._pending.append((SharedChange(key=key, op=op, data=data, emit=bool(emit)), value))
         try:
             ingress.submit(runtime, event)
@@ -364,6 +366,11 @@ class StoredShared(SharedData):
     def registers(self) -> bool:
         """Whether the next append begins to listen: the view has to be new then."""
         return self._registers
+
+    @property
+    def has_part(self) -> bool:
+        """Whether the next append has a part of this."""
+        return bool(self._pending) or self._is_attached or self._registers
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
@@ -392,7 +399,7 @@ class StoredShared(SharedData):
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
         self._pending, self._taken, self._is_attached, self._registers = [], 0, False, False
-        self.view.use(self._stored.runtime.id, None)
+        self._leave()
 
     # -- listening ---------------------------------------------------------------------------------------------------
 
@@ -404,7 +411,12 @@ class StoredShared(SharedData):
     def forget(self, execution: Any) -> None:
         """See `SharedData.forget`: the execution has ended."""
         self._is_attached = False
-        self.view.use(self._stored.runtime.id, None)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._is_noted:
+            self._is_noted = False
+            self.view.leave(self._stored.runtime.id)
 
     def listen(self, execution: Any) -> None:
         """See `SharedData.listen`; `begin` and `attach` do what is needed."""
@@ -419,7 +431,9 @@ class StoredShared(SharedData):
         self._known = self.view.number
         self._is_attached = False
         self._registers = is_new and self.listens
-        self.view.use(self._stored.runtime.id, self)
+        if self.listens:
+            self._is_noted = True
+            self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
         """Take what was changed since the execution was open for the last time, and listen from now on.
@@ -436,7 +450,7 @@ class StoredShared(SharedData):
                 own = own or change.by == runtime.id
                 self._post(change, value)
             self.heard = heard
-        self._is_attached = heard is not None
+        self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self._registers = is_other
         if (is_other or own) and runtime.log is not None:

@@ -92,6 +92,7 @@ class Stored(Durability):
         "released",
         "runtime",
         "session",
+        "shared",
         "stopping",
     )
 
@@ -113,6 +114,8 @@ class Stored(Durability):
         #: the execution that this object connects to its store
         self.runtime = runtime
         self.session: StoreSession = session_of(store)
+        #: see `commit_buffer.Owner.shared`
+        self.shared: StoredShared | None = None
         #: held while the execution is opened or parked
         self.lock = asyncio.Lock()
         #: whether this process runs the execution if no other one does
@@ -190,8 +193,10 @@ class Stored(Durability):
         """Give the execution the shared data of its flow in this store. `of` is that of this process."""
         runtime = self.runtime
         view = self.session.shared_view(runtime.program)
-        kind = StoredShared if runtime.link is None else OwnShared
-        runtime.shared = kind(self, view, of)
+        if runtime.link is None:
+            self.shared = runtime.shared = StoredShared(self, view, of)
+        else:
+            self.shared, runtime.shared = None, OwnShared(self, view, of)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
         """Continue the execution that is in the store, or create it; see `Execution.async_open`.
@@ -493,12 +498,6 @@ class Stored(Durability):
     def enqueue(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.enqueue`."""
         self.session.enqueue(buffer)
-
-    @property
-    def shared(self) -> StoredShared | None:
-        """See `commit_buffer.Owner.shared`."""
-        shared = self.runtime.shared
-        return shared if isinstance(shared, StoredShared) else None
 
     def perform(self, held: list[commands.AnyCommand]) -> None:
         """See `commit_buffer.Owner.perform`."""
