@@ -12,7 +12,7 @@ LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model demo-model test soak crash services check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo model demo-model test soak crash chaos services check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ services: .venv-model/.ready ## Install what some tests need beyond Python packa
 
 crash: venv-dev ## Kill a working process 300 times; nothing may be lost, doubled or wrong
 	$(PY) -m tests.crash $(ARGS)
+
+chaos: venv-dev ## Kill, stop and lock out worker processes for MINUTES; all executions must end as they should
+	$(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 check: venv-dev ## Lint, format, types (strict), import law
 	$(PY) -m ruff check $(SOURCES)

@@ -34,7 +34,7 @@ def main() -> None:
         print(f"WRONG {line}")
     harm = ", ".join(f"{count} {what}" for what, count in sorted(chaos.harm.items()))
     print(
-        f"{'FAILED' if chaos.wrong else 'ok'}: {dict(chaos.done)}, {chaos.answered} answers; {harm}; "
+        f"{'FAILED' if chaos.wrong else 'ok'}: {chaos.done}, {chaos.answered} answers; {harm}; "
         f"{len(chaos.wrong)} wrong; {time.monotonic() - begun:.0f} s, seed {options.seed}"
     )
     sys.exit(bool(chaos.wrong))

@@ -1,4 +1,4 @@
-"""The flow of the chaos test, and what an execution of it must have done in the end, whatever has happened meanwhile."""
+"""The flow of the chaos test, and what each of its executions must have done in the end, whatever has happened."""
 
 import asyncio
 from collections.abc import AsyncIterator

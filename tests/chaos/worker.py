@@ -3,18 +3,24 @@
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 
 from triggerflow.durable import Worker
+from triggerflow.errors import StoreUnavailable
 
 from .flows import make
 from .stores import open_store
 
 
 async def main(store: str, lease: float) -> None:
-    """Work until SIGTERM."""
-    async with open_store(store, lease) as opened:
-        print("ready", flush=True)
-        await Worker(opened, make(), poll=0.2).async_run(grace=2.0)
+    """Work until SIGTERM. While the file is locked, it cannot begin."""
+    while True:
+        with suppress(StoreUnavailable):
+            async with open_store(store, lease) as opened:
+                print("ready", flush=True)
+                await Worker(opened, make(), poll=0.2).async_run(grace=2.0)
+                return
+        await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from triggerflow.errors import (
     DefinitionError,
     OptionError,
     PayloadError,
+    StoreDamaged,
     StoreUnavailable,
     UnknownSchedule,
     UsageError,
@@ -618,7 +619,12 @@ async def test_a_schedule_that_cannot_be_read_does_not_stop_the_others(
         await flow.async_schedule("b", every=60, store=store)
         await asyncio.sleep(200)
         assert [row.labels["schedule"] for row in await started(store)] == ["b"] * 3
-    assert caplog.text.count("schedule 'a' of flow 'report' cannot be used here") == 1
+        assert caplog.text.count("schedule 'a' of flow 'report' cannot be used here") == 1
+        with pytest.raises(StoreDamaged, match="'a'"):
+            await flow.schedules(store).get("a")
+        await flow.async_schedule("a", every=60, store=store)
+        await asyncio.sleep(90)
+        assert "a" in [row.labels["schedule"] for row in await started(store)]
 
 
 async def test_ticks_that_were_started_before_a_schedule_was_deleted_are_not_started_again(open_store: Open) -> None:

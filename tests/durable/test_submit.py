@@ -21,6 +21,14 @@ from triggerflow.stores.protocol import Store
 Data = TriggerFlowRuntimeData[Any]
 
 
+def value_of(data: Data) -> Any:
+    return data.value
+
+
+def nothing(data: Data) -> None:
+    """Returns nothing."""
+
+
 def working() -> TriggerFlow:
     """One chunk, whose result is its attempt and the value."""
     flow = TriggerFlow(name="working")
@@ -39,7 +47,7 @@ def asking() -> TriggerFlow:
     async def ask(data: Data) -> None:
         data.pause_for(interrupt_id="question")
 
-    flow.to(("ask", ask)).to(("use", lambda data: data.value)).end()
+    flow.to(("ask", ask)).to(("use", value_of)).end()
     return flow
 
 
@@ -57,6 +65,15 @@ async def test_a_worker_runs_it_and_its_first_attempt_is_the_first() -> None:
     async with MemoryStore(data) as web, opened(data, working(), poll=60):
         execution = await flow.async_submit(7, store=web)
         assert await execution.async_get_result(timeout=5) == [1, 7]
+
+
+async def test_the_worker_may_be_in_the_process_that_submits() -> None:
+    flow = working()
+    async with MemoryStore() as store, Worker(store, flow, poll=60):
+        execution = await flow.async_submit(7, store=store)
+        assert await execution.async_get_result(timeout=5) == [1, 7]
+        waiting = await flow.async_submit(8, store=store, delay=20)
+        assert await waiting.async_get_result() == [1, 8]
 
 
 async def test_the_worker_is_woken_by_the_change() -> None:
@@ -97,7 +114,7 @@ async def test_a_delayed_start_and_the_state_of_a_model() -> None:
 
 async def test_a_flow_without_work_and_one_that_asks() -> None:
     data, empty, asks = MemoryData(), TriggerFlow(name="empty"), asking()
-    empty.to(("nothing", lambda data: None))
+    empty.to(("nothing", nothing))
     async with MemoryStore(data) as web, opened(data, empty, asks, poll=60):
         await empty.async_submit(5, store=web, id="e")
         await asks.async_submit(5, store=web, id="a")

@@ -12,7 +12,15 @@ from typing import Any, Concatenate, Never, ParamSpec, TypeVar
 
 import msgspec
 
-from .._core.errors import DefinitionError, OptionError, PayloadError, StoreConflict, UnknownSchedule, UsageError
+from .._core.errors import (
+    DefinitionError,
+    OptionError,
+    PayloadError,
+    StoreConflict,
+    StoreDamaged,
+    UnknownSchedule,
+    UsageError,
+)
 from .._core.state import UNSET
 from ..build.arguments import check_names, closest, flag, seconds, text, whole
 from ..run.flow_runtime import FlowRuntime
@@ -221,7 +229,13 @@ class Schedules:
         """Store what `change` makes of the state of a schedule, also if workers change it meanwhile."""
         for _ in range(_TRIES):
             row = await self._find(id) if is_new else await self._row(id)
-            before = None if row is None else read_state(row)
+            before = None
+            if row is not None:
+                try:
+                    before = read_state(row)
+                except StoreDamaged:
+                    if not is_new:
+                        raise
             after = change(before)
             if row is not None and after == before:
                 return self._view(row)

@@ -313,7 +313,9 @@ class Worker:
                     task.add_done_callback(self._opening_tasks.discard)
                     if found == self._claim_size and self._capacity > 0:  # there may be more
                         self._claim_size = min(2 * self._claim_size, MAX_CLAIM)
-                        await asyncio.wait((task,), timeout=MAX_PAUSE_SECONDS)  # other workers can claim meanwhile
+                        # Other workers can claim meanwhile, the sooner the less they have to do.
+                        await asyncio.wait((task,), timeout=MAX_PAUSE_SECONDS)
+                        await asyncio.sleep(MAX_PAUSE_SECONDS * len(self._running) / self._at_once)
                         continue
                 self._claim_size = MIN_CLAIM
                 wait = min(wait, await self._seconds_to_due())

@@ -137,10 +137,13 @@ class PostgresStore(OpenedInScripts):
         """
         if self._lifecycle.is_inherited:
             return
+        self._lifecycle.check()
+        kept = await self._lifecycle.stopped()
         loop = self._lifecycle.check()
         self._lifecycle.close()
         self.wake()
-        closing = loop.run_in_executor(self._thread, self._close)
+        # Others wait for the lease if something has to be kept. What has stopped was released before.
+        closing = loop.run_in_executor(self._thread, partial(self._close, leaves=not kept))
         self._thread.shutdown()
         await closing
 
@@ -152,7 +155,7 @@ class PostgresStore(OpenedInScripts):
         self._renewing = asyncio.create_task(self._database.keep_alive(_Pulse(loop)))
         _opened.setdefault(self._data, {})[self] = loop
 
-    async def _close(self) -> None:
+    async def _close(self, *, leaves: bool = True) -> None:
         await self._thread.others()
         if hasattr(self, "_renewing"):
             self._renewing.cancel()
@@ -160,7 +163,7 @@ class PostgresStore(OpenedInScripts):
             await self._announcer.stop()
             del self._renewing
             del _opened[self._data][self]
-        await self._database.close()
+        await self._database.close(leaves=leaves)
 
     def _on_change(self) -> None:
         """Something has changed: wake those who wait, at all stores of this process over the same data."""
