@@ -180,6 +180,18 @@ async def test_a_fork_runs_where_the_workers_are(store: Store) -> None:
     assert await code_of(backend.fork("one", at=1000)) == "not_possible"
 
 
+async def test_a_fork_under_the_id_of_a_running_execution_leaves_that_alone(store: Store) -> None:
+    flow = counting(5)
+    backend = StoreBackend(store, flow)
+    await backend.start("counting", 1, id="one")
+    await backend.start("counting", 1, id="two")
+    async with Worker(store, flow):
+        await asyncio.sleep(2)
+        assert await code_of(backend.fork("one", at=2, new_id="two")) == "conflict"
+        assert (await backend.get("two")).owned
+        assert (await backend.result("two", wait=60)).status == "completed"
+
+
 @pytest.mark.parametrize("action", [Emit(name="add", value=1), Put(item=1), Answer(question="x"), SetResult(value=1)])
 async def test_an_execution_that_has_ended_takes_no_action(store: Store, action: AnyAction) -> None:
     await review("review").create_execution(store=store, id="one").async_cancel()

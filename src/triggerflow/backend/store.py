@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from .._core.errors import TriggerFlowError, UnknownExecution, UsageError
+from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
 from ..drivers.asyncio import REAL
@@ -102,6 +102,8 @@ class StoreBackend:
             self._add_sub_flows(code)
         self._programs = Programs(store, self._flows)
         self._followers: dict[str, framing.Followers] = {}
+        #: held by a retry: two at once would take the execution from each other, and from the worker of this process
+        self._retrying = asyncio.Lock()
         #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
         self._unlisted: list[str] | None = None
 
@@ -373,7 +375,8 @@ class StoreBackend:
         environment = REAL if code is None else code.environment
         name = environment.new_id() if request is None else _check_request(request)
         if isinstance(action, Retry):
-            await self._retry(row, name, action.force)
+            async with self._retrying:
+                await self._retry(row, name, action.force)
             return Done(status=(await self._row(id)).status)
         types = Types() if code is None else code.types
         asked = request_of(name, row, action, types, environment.now())
@@ -391,7 +394,8 @@ class StoreBackend:
         except BaseException:
             found = await self._store.withdraw(request)
             if found is None or found.reply is None:
-                raise  # else the same call, made elsewhere, was faster
+                raise
+            return  # the same call, made in another process, was faster
         await self._store.release([row.id])
 
     async def fork(
@@ -412,8 +416,12 @@ class StoreBackend:
         name = code.environment.new_id() if new_id is None else new_id
         try:
             await put_copies(reader, renamed(copies, name))
-        finally:
+        except StoreConflict:
+            raise  # the id is that of another execution, which may run in this process
+        except BaseException:
             await self._store.release([name])
+            raise
+        await self._store.release([name])
         return await self.get(name)
 
     def _code(self, flow: str) -> FlowRuntime:
