@@ -294,7 +294,7 @@ async def _run(ownership: Ownership, fill: Callable[[_Call], Awaitable[None]], n
 
     database = ownership.database
     try:
-        created, freed, newest = await database.write("append", values, token=token, reserved=True)
+        created, freed, newest, _ = await database.write("append", values, token=token, reserved=True)
     except (Committed, StoreUnavailable) as error:  # what it has created is not known here: the next append looks
         for name in names:
             ownership.forget(name)
