@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -40,9 +41,26 @@ def free_port() -> int:
 
 
 def unprivileged() -> list[str]:
-    """What a command begins with: it ends with this process, and not as root, as PostgreSQL and PgBouncer demand."""
-    with_this = ["setpriv", "--pdeathsig=QUIT"]
-    return with_this if os.getuid() else [*with_this, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    """What a command begins with: PostgreSQL and PgBouncer refuse to run as root."""
+    return [] if os.getuid() else ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+
+#: Runs a command, and ends it when this process ends, however that ends: its end of the pipe is closed then.
+GUARD = """
+import os, signal, subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def watch():
+    os.read(0, 1)
+    child.send_signal(signal.SIGQUIT)
+threading.Thread(target=watch, daemon=True).start()
+os._exit(child.wait())
+"""
+
+
+def guarded(*command: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a command that ends with this process."""
+    words = [sys.executable, "-c", GUARD, *unprivileged(), *command]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, cwd="/", **options)
 
 
 class Cluster:
@@ -109,13 +127,7 @@ class Cluster:
         """Start the server, and wait until it answers. It ends with this process, however that ends."""
         options = [word for setting in self._settings for word in ("-c", setting)]
         with open(f"{self.folder}/log", "ab") as log:
-            self._process = subprocess.Popen(
-                [*unprivileged(), f"{PROGRAMS}/postgres", "-D", self._data, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-            )
+            self._process = guarded(f"{PROGRAMS}/postgres", "-D", self._data, *options, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -133,8 +145,11 @@ class Cluster:
 
     def halt(self, how: int = signal.SIGQUIT) -> None:
         """Stop the server."""
-        self._process.send_signal(how)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(Path(f"{self._data}/postmaster.pid").read_text().split()[0]), how)
         self._process.wait(60)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     def stop(self) -> None:
         """Stop the server for good, and delete its data."""
@@ -180,9 +195,7 @@ class Bouncer:
             for path in (self.folder, file):
                 shutil.chown(path, "nobody", "nogroup")
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        self._process = subprocess.Popen(
-            [*unprivileged(), str(program), "-q", str(file)], cwd="/", stdin=subprocess.DEVNULL
-        )
+        self._process = guarded(str(program), "-q", str(file))
         deadline = time.monotonic() + 10
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -192,8 +205,9 @@ class Bouncer:
 
     def stop(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

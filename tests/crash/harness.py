@@ -73,7 +73,7 @@ class World:
         self.place, self.rounds, self.kills, self.synchronous = place, rounds, kills, synchronous
         self._restart = restart
         self._most = life
-        #: during which lives the database is restarted
+        #: after how many kills the database is restarted, or in the next life that is long enough
         self._restarts = {(number + 1) * kills // (restarts + 1) for number in range(restarts)}
         self.restarted = 0
         self.restarting = False
@@ -159,11 +159,11 @@ class World:
 
     async def _restart_database(self, ready: asyncio.Event) -> None:
         """Restart the database during this life, if that is planned."""
-        if self.killed in self._restarts:
+        if self._restarts and min(self._restarts) <= self.killed:
             await ready.wait()
-            self._restarts.remove(self.killed)
-            self.restarted += 1
             await asyncio.sleep(self.random.uniform(0, 0.3))
+            self._restarts.remove(min(self._restarts))
+            self.restarted += 1
             self.restarting = True
             try:
                 await asyncio.to_thread(self._restart)
