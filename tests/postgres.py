@@ -60,7 +60,7 @@ os._exit(child.wait())
 def guarded(*command: str, **options: Any) -> "subprocess.Popen[bytes]":
     """Start a command that ends with this process."""
     words = [sys.executable, "-c", GUARD, *unprivileged(), *command]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, cwd="/", **options)
+    return subprocess.Popen(words, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **options)
 
 
 class Cluster:

@@ -39,6 +39,10 @@ T = TypeVar("T")
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
+#: After an answer with changes, how many seconds pass until the next query. Without this pause, every commit of a busy
+#: process would cost a query.
+PAUSE_SECONDS = 0.005
+
 #: the open stores of this process and their event loops, by data
 _opened: "dict[tuple[str, str], dict[PostgresStore, asyncio.AbstractEventLoop]]" = {}
 
@@ -115,6 +119,7 @@ class PostgresStore(OpenedInScripts):
         self._lifecycle.open()
         loop = self._lifecycle.check()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
+        self._quiet_until = 0.0
         self._thread = LoopThread(self._settings.name)
         self._database = Database(self._settings, self._owner)
         self._ownership = Ownership(self._database)
@@ -273,10 +278,13 @@ class PostgresStore(OpenedInScripts):
         self._waiting.add(changed)
         try:
             await self._call(self._listen)
+            if (seconds := self._quiet_until - loop.time()) > 0 and (until is None or self._quiet_until < until):
+                await asyncio.sleep(seconds)
             while True:
                 changed.clear()
                 found = await self._read(feed.changes, cursor)
                 if cursor is None or found != Changes(cursor=found.cursor):
+                    self._quiet_until = loop.time() + PAUSE_SECONDS
                     return found
                 cursor = found.cursor
                 try:
