@@ -117,7 +117,7 @@ async def test_a_watch_keeps_the_hub() -> None:
 
 async def test_a_watch_of_everything_is_told_the_names() -> None:
     async with two() as (store, other):
-        with session_of(store).hub.watch_all() as watch:
+        with session_of(store).hub.watch_others() as watch:
             assert (await watch.changed()).resync
             await asyncio.sleep(0)
             while await is_told(watch):
