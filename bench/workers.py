@@ -68,7 +68,7 @@ def processes(path: str, count: int) -> list["subprocess.Popen[str]"]:
 
 async def all_ended(store: SQLiteStore, flow: str, count: int) -> None:
     """Wait until so many executions have completed."""
-    while (await store.counts()).get(flow, {}).get("completed", 0) < count:
+    while (await store.counts()).get(flow, {}).get("completed", 0) < count:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.05)
 
 
@@ -115,7 +115,7 @@ async def due(path: str, count: int) -> None:
             executions = [flow.create_execution(store=store) for _ in range(first, min(first + 500, count))]
             await asyncio.gather(*(it.async_begin(moment) for it in executions))
             del executions
-        while worker.running:
+        while worker.running:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         await asyncio.sleep(max(0.0, moment - time.time()))

@@ -67,6 +67,9 @@ class Cluster:
         if not os.getuid():
             shutil.chown(self.folder, "nobody", "nogroup")
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+        if host != "127.0.0.1":
+            with open(f"{self._data}/pg_hba.conf", "a", encoding="utf-8") as file:
+                file.write("host all all 10.0.0.0/8 trust\n")
         try:
             self.start()
         except BaseException:
@@ -195,9 +198,9 @@ class Bouncer:
 
 
 @contextlib.contextmanager
-def running_cluster(*settings: str) -> Iterator[Cluster]:
+def running_cluster(*settings: str, host: str = "127.0.0.1") -> Iterator[Cluster]:
     """A cluster of its own, until the end of this."""
-    cluster = Cluster(*settings)
+    cluster = Cluster(*settings, host=host)
     try:
         yield cluster
     finally:

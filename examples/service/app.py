@@ -19,7 +19,7 @@ The process above serves and works. Any number of processes share the file; ever
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,7 +94,7 @@ def service(file: Path, *, works: bool = True) -> FastAPI:
     store = SQLiteStore(file)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with store, AsyncExitStack() as stack:
             if works:
                 await stack.enter_async_context(Worker(store, flow))  # continues what an earlier process has left

@@ -670,8 +670,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
             execution.begin(value, delay)
-            # Not `await ended`: a sub-flow that is opened wakes who waits here before the end.
-            await execution.until(lambda: execution.has_ended, timeout)
+            if timeout is None:
+                while (ended := execution.ended()) is not None:  # `until`, inlined: thousands may wait here
+                    await ended
+            else:
+                await execution.until(lambda: execution.has_ended, timeout)
             return execution.outcome(timeout, "it is cancelled")
         except (asyncio.CancelledError, TimeoutError):
             await Execution(execution).async_cancel("the call that ran it was cancelled or timed out")

@@ -374,3 +374,17 @@ def test_deep_data_is_refused_or_read() -> None:
 def test_a_class_that_is_not_registered_here_is_named_with_what_to_do() -> None:
     with pytest.raises(SnapshotError, match=r"'type:Gone', which is not registered.* flow\.register_type"):
         TYPES.unpack({"$": "type:Gone", "v": {}})
+
+
+@pytest.mark.parametrize("make", [set, frozenset, dict.fromkeys], ids=["set", "frozenset", "dict"])
+def test_many_members_of_one_hash_are_refused_on_both_sides(make: Any) -> None:
+    """Each of them is compared with all others: a time that grows with the square of their number."""
+    numbers = [number * (2**61 - 1) for number in range(1, 102)]
+    assert len({hash(number) for number in numbers}) == 1
+    assert TYPES.unpack(TYPES.pack(make(numbers[:100]), "it")) == make(numbers[:100])
+    with pytest.raises(PayloadError, match=r"it is a .* of the same hash"):
+        TYPES.pack(make(numbers), "it")
+    pairs = [[number, None] for number in numbers]
+    data = {"$": "dict", "v": pairs} if make not in (set, frozenset) else {"$": make.__name__, "v": numbers}
+    with pytest.raises(SnapshotError, match="of the same hash"):
+        TYPES.unpack(data)

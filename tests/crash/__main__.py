@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="how long an execution is")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the moments; the machine adds its own")
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
+    parser.add_argument("--life", type=float, default=0.4, help="seconds; more on a busy machine, or nothing is done")
     parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--restarts", type=int, default=10, help="of the database, with --store postgres")
     parser.add_argument("--file", type=Path, help="where the store is kept; default: a temporary directory")
@@ -56,6 +57,7 @@ def main() -> None:
             synchronous=options.synchronous,
             restarts=options.restarts if options.store == "postgres" else 0,
             restart=restart,
+            life=options.life,
         )
         asyncio.run(world.run(show))
         print("  the work is done; reading it again", flush=True)

@@ -62,12 +62,17 @@ class World:
         kills: int,
         seed: int,
         synchronous: str,
+        life: float = 0.4,
         restarts: int = 0,
         restart: Callable[[], None] = lambda: None,
     ) -> None:
-        """`restart` is called `restarts` times in between: it restarts the database."""
+        """A process lives for up to `life` seconds after it was ready.
+
+        `restart` is called `restarts` times in between: it restarts the database.
+        """
         self.place, self.rounds, self.kills, self.synchronous = place, rounds, kills, synchronous
         self._restart = restart
+        self._most = life
         #: during which lives the database is restarted
         self._restarts = {(number + 1) * kills // (restarts + 1) for number in range(restarts)}
         self.restarted = 0
@@ -179,7 +184,7 @@ class World:
         if not ready.is_set():
             self.wrong.append("the process was not ready after 30 s")
             return
-        await asyncio.sleep(self.random.uniform(0, 0.4))
+        await asyncio.sleep(self.random.uniform(0, self._most))
         if kind > 0.6:  # just as it promises something: `_listen` kills it
             self._armed = True
             await asyncio.sleep(0.2)

@@ -6,15 +6,17 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from triggerflow import TriggerFlow
-from triggerflow.errors import SnapshotError, UsageError
-from triggerflow.stores import MemoryStore, payload_digest
+from triggerflow.errors import ExecutionLeased, SnapshotError, UsageError
+from triggerflow.stores import MemoryStore, SQLiteStore, payload_digest
+from triggerflow.stores.protocol import ExecutionCopy, ExecutionRow
 
 Open = Callable[..., Any]
 
@@ -306,3 +308,25 @@ async def test_labels_and_the_error_travel_with_the_file(open_store: Open) -> No
         loaded = await flow.history(other).load(io.BytesIO(await exported(flow, store)))
         assert (loaded.labels, loaded.error) == (row.labels, row.error)
         assert loaded.labels == {"customer": "7"}
+
+
+async def test_the_lease_is_kept_while_a_large_archive_is_loaded(tmp_path: Path) -> None:
+    """The transaction that adds the executions takes longer than the lease."""
+    now = [1000.0]
+
+    class Slowly(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            now[0] += 100
+            return super().__iter__()
+
+    def opened() -> SQLiteStore:
+        return SQLiteStore(tmp_path / "runs.db", lease=30, clock=lambda: now[0])
+
+    row = ExecutionRow(id="x", flow="f", definition="d", created=now[0], updated=now[0], status="waiting")
+    async with opened() as store, opened() as other:
+        await store.put_copies([ExecutionCopy(row=row, records=[])])
+        await store.put_copies(Slowly([ExecutionCopy(row=msgspec.structs.replace(row, id="y"), records=[])]))
+        assert now[0] >= 1100
+        for id in ("x", "y"):
+            with pytest.raises(ExecutionLeased):
+                await other.claim(id)

@@ -184,3 +184,49 @@ async def test_two_callers_of_one_answer_are_one_answer() -> None:
             found = await asyncio.gather(*(it.async_continue_with("q", "x", request_id="r") for it in handles))
             assert found[0] == found[1]
             assert [await it.async_get_result() for it in handles] == ["x", "x"]
+
+
+def counter() -> TriggerFlow:
+    """Puts the numbers from 0 to 29 into its stream."""
+    flow = TriggerFlow("counter")
+
+    @flow.chunk("count")
+    async def count(data: Data) -> str:
+        for number in range(30):
+            await data.async_put_into_stream(number)
+            await asyncio.sleep(0.1)
+        return "done"
+
+    flow.to(count).end()
+    return flow
+
+
+@pytest.mark.parametrize("records", [2, 3, 10, 20])
+async def test_a_reader_elsewhere_goes_on_through_the_death_of_the_owner(records: int) -> None:
+    """It gets each item once, under the same number; a worker of a third process goes on."""
+    data = MemoryData()
+    async with MemoryStore(data, lease=LEASE) as inner, MemoryStore(data) as store, MemoryStore(data) as third:
+        owner = DyingStore(inner, records)
+        living = asyncio.create_task(counter().create_execution(store=owner, id=ID).async_start(0))
+        await turns(30)
+        handle = await counter().async_attach(ID, store=store)
+        reader = handle.get_async_runtime_stream()
+        items: list[Any] = []
+        numbers: list[int] = []
+
+        async def follow() -> None:
+            async for item in reader:
+                items.append(item)
+                numbers.append(reader.position)
+
+        async with Worker(third, counter(), poll=1):
+            reading = asyncio.create_task(follow())
+            waiting = asyncio.create_task(handle.async_get_result())
+            await owner.dead.wait()
+            die(owner)
+            living.cancel()
+            await asyncio.gather(living, *owner.unanswered, return_exceptions=True)
+            assert await waiting == "done"
+            await reading
+    assert items == list(range(30))
+    assert numbers == list(range(1, 31))

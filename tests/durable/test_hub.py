@@ -21,14 +21,16 @@ class CountedStore(MemoryStore):
     waiting = 0
     fails = 0
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         self.waits += 1
         self.waiting += 1
         try:
             if cursor is not None and self.fails:
                 self.fails -= 1
                 raise StoreUnavailable("the disk is full")
-            return await super().wait_changes(cursor, timeout=timeout)
+            return await super().wait_changes(cursor, timeout=timeout, own=own)
         finally:
             self.waiting -= 1
 

@@ -273,6 +273,19 @@ async def test_prune_ends_what_an_earlier_version_left_behind(open_store: Open) 
         assert (await flow.history(store).prune(keep=0)).deleted == 3
 
 
+async def test_prune_ends_them_also_if_the_flow_of_today_has_no_sub_flows(open_store: Open) -> None:
+    flow = three_levels(waits=True)
+    async with open_store() as store:
+        execution = await begun(flow, store)
+        await execution.async_suspend()
+        row = await store.claim("e")
+        await store.append(
+            [Append(execution="e", first=row.records, records=[], status="cancelled", at=row.updated + 1)]
+        )
+        assert (await TriggerFlow("outer").history(store).prune(keep=0)).deleted == 3
+        assert not await rows(store)
+
+
 async def test_the_journal_of_a_sub_flow_says_how_it_ended(open_store: Open) -> None:
     async with open_store() as store:
         await begun(three_levels(waits=True), store)

@@ -31,6 +31,7 @@ async def perform(store: Store) -> None:
 async def main(path: str) -> None:
     """Until the process is killed."""
     async with SQLiteStore(path, synchronous="NORMAL", busy_timeout=30) as store:
+        print("ready", flush=True)
         cursor = None
         while True:
             for row in await store.claim_work(["flow"], limit=2):

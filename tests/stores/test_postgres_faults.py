@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.postgres import Bouncer, Cluster, needs_postgres, postgres_store
+from tests.postgres import Bouncer, Cluster, needs_postgres, postgres_store, running_cluster
 from tests.relay import Relay
+from tests.stores.ticking import read, ticking
 from triggerflow import TriggerFlow
 from triggerflow.durable import Worker
 from triggerflow.errors import StoreConflict, StoreUnavailable
@@ -157,23 +161,6 @@ async def test_idle_connections_that_have_died_are_noticed(cluster: Cluster) -> 
 # -- who is cut off --------------------------------------------------------------------------------------------------
 
 
-def ticking() -> TriggerFlow[Any, Any]:
-    """Goes on and on, with a record every moment, until it is told to stop."""
-    flow: TriggerFlow[Any, Any] = TriggerFlow("ticking")
-
-    @flow.chunk
-    async def tick(data: Any) -> int:
-        number = 0
-        while not data.state.get("stop"):
-            await data.async_put_into_stream(f"{data.value} {number}")
-            number += 1
-            await asyncio.sleep(0.05)
-        return number
-
-    flow.to(tick).end()
-    return flow
-
-
 async def cut_off_is_taken_over(here: PostgresStore, there: PostgresStore, cut: Any, lease: float) -> None:
     """An execution runs through `here`, is cut off, and is taken over by a worker at `there`."""
     flow, elsewhere = ticking(), ticking()
@@ -201,10 +188,6 @@ async def cut_off_is_taken_over(here: PostgresStore, there: PostgresStore, cut: 
     assert taken_over < lease + 2
 
 
-async def read(stream: Any) -> list[Any]:
-    return [item async for item in stream]
-
-
 async def test_a_worker_that_is_cut_off_is_replaced_within_its_lease(cluster: Cluster, relay: Relay) -> None:
     """What it still does is refused, and its waiters and readers are told."""
     schema, lease = cluster.schema(), 3.0
@@ -215,6 +198,57 @@ async def test_a_worker_that_is_cut_off_is_replaced_within_its_lease(cluster: Cl
     here = through(relay, cluster, schema, lease=lease, timeout=2)
     there = PostgresStore(cluster.conninfo, schema=schema, lease=lease)
     await cut_off_is_taken_over(here, there, cut, lease)
+
+
+@contextlib.contextmanager
+def network(name: str) -> Iterator[str]:
+    """A network of its own, `name`, with a line to this one; the address of this end of the line."""
+    number = os.getpid() % 250
+    here, there = f"10.77.{number}.1", f"10.77.{number}.2"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, timeout=20)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", f"{name}-a", "type", "veth", "peer", "name", f"{name}-b", "netns", name)
+        ip("addr", "add", f"{here}/24", "dev", f"{name}-a")
+        ip("link", "set", f"{name}-a", "up")
+        ip("-n", name, "addr", "add", f"{there}/24", "dev", f"{name}-b")
+        ip("-n", name, "link", "set", f"{name}-b", "up")
+        yield here
+    finally:
+        ip("netns", "del", name)
+
+
+@pytest.mark.soak
+@pytest.mark.needs("namespaces")
+async def test_the_same_in_a_network_that_is_cut() -> None:
+    name, lease = f"cut{os.getpid() % 10000}", 5.0
+    with network(name) as host, running_cluster(host=host) as cluster:
+        schema = cluster.schema()
+        process = await asyncio.create_subprocess_exec(
+            *("ip", "netns", "exec", name, sys.executable, "-m", "tests.stores.ticking"),
+            *(cluster.conninfo, schema, f"{lease}", "3"),
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            assert await process.stdout.readline() == b"begun\n"
+            async with (
+                PostgresStore(cluster.conninfo, schema=schema, lease=lease) as there,
+                Worker(there, ticking(), poll=0.2),
+            ):
+                subprocess.run(["ip", "link", "set", f"{name}-a", "down"], check=True)  # noqa: ASYNC221
+                begun = time.monotonic()
+                while (row := await there.find("cut-off")) is None or row.owner != there.owner:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                assert time.monotonic() - begun < lease + 2
+                told = [(await asyncio.wait_for(process.stdout.readline(), 60)).split()[0] for _ in range(3)]
+                assert sorted(told) == [b"late", b"reader", b"waiter"]
+        finally:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_former_owner_that_comes_back_is_refused(cluster: Cluster, relay: Relay) -> None:
@@ -296,6 +330,23 @@ async def test_a_restored_database_answers_old_cursors_with_resync(cluster: Clus
             f"{feed}/{low}:{int(high) + 10**9}:",
         ):
             assert (await store.wait_changes(cursor)).resync
+
+
+async def test_changes_of_another_server_are_forgotten(cluster: Cluster) -> None:
+    """What a dump brings: rows of transactions that this server has not had yet."""
+    store = postgres_store()
+    for table in ("changes SET xid", "feed SET floor"):
+        async with store:
+            await store.append([new(table)])
+            cursor = (await store.wait_changes()).cursor
+        with psycopg.connect(cluster.conninfo, autocommit=True) as connection:
+            connection.execute(f"UPDATE {store.schema}.{table} = '99999999999'".encode())
+        async with store:
+            changes = await store.wait_changes(cursor)
+            assert changes.resync
+            assert (await store.wait_changes(changes.cursor, timeout=0)).resync is False
+            await store.append([new(f"more {table}")])
+            assert (await store.wait_changes(changes.cursor, timeout=30)).executions == (f"more {table}",)
 
 
 # -- PgBouncer -------------------------------------------------------------------------------------------------------

@@ -25,9 +25,13 @@ async def test_each_request_is_performed_once_by_processes_that_are_killed(tmp_p
     async def owner() -> None:
         nonlocal killed
         while True:
-            process = await asyncio.create_subprocess_exec(sys.executable, str(PERFORMER), str(path))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, str(PERFORMER), str(path), stdout=asyncio.subprocess.PIPE
+            )
+            assert process.stdout is not None
             try:
-                await asyncio.wait_for(process.wait(), chance.uniform(0.8, 2.0))
+                await process.stdout.readline()  # it has opened the store: from here on, it can be killed in its work
+                await asyncio.wait_for(process.wait(), chance.uniform(0.2, 1.0))
                 raise AssertionError(f"an owner ended by itself: {process.returncode}")
             except TimeoutError:
                 killed += 1

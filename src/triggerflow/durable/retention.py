@@ -115,7 +115,12 @@ async def prune(
         batch = to_delete[start : start + BATCH]
         if reader.program.sub_flows:
             await _end_trees(reader, batch)
-        deleted += await reader.store.delete(batch)
+        count = await reader.store.delete(batch)
+        if count < len(batch):  # some were skipped: the flow of today may have lost its sub-flows
+            left = [id for id in batch if await reader.store.find(id) is not None]
+            await _end_trees(reader, left)
+            count += await reader.store.delete(left)
+        deleted += count
     if shrink:
         await reader.store.shrink()
     return Pruned(deleted, len(ended) - len(to_delete))

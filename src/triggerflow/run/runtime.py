@@ -266,9 +266,9 @@ class ExecutionRuntime:
         if not self.has_ended:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
-            elif self.machine.state.started:
-                # Not `await ended`: what else waits for the execution may wake this caller before the end.
-                await self.until(lambda: self.has_ended, timeout)
+            elif self.machine.state.started and timeout is None:
+                while (ended := self.ended()) is not None:  # `until`, inlined: thousands may wait here
+                    await ended
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()

@@ -513,7 +513,8 @@ class Store(Protocol):
     async def claim_work(
         self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
     ) -> list[ExecutionRow]:
-        """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first.
+        """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first; of
+        those that are due, a store may prefer the ones that have been due longest.
 
         An execution has work to do if its status is "created" or "running", or "waiting" with a `due` time that has
         come, or if it has not ended and it or one of its sub-flows has an open request, or if it listens to a key of

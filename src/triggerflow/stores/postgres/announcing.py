@@ -53,9 +53,10 @@ class Announcer:
             with suppress(StoreError):
                 await self._send()
 
-    def _on_change(self, own: bool) -> None:
+    def _on_change(self, own: bool, others: bool) -> None:
         self._woken(own)
-        self._changed.set()
+        if others:
+            self._changed.set()
 
     async def _notify(self) -> None:
         while True:

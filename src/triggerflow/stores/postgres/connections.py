@@ -117,8 +117,9 @@ class Database:
         self.settings, self.owner = settings, owner
         #: called when the owner was counted as dead: another owner may have what it had
         self.on_death: Callable[[], None] = lambda: None
-        #: called after each write that others have to hear of, with whether it is `own` (see `write`)
-        self.on_change: Callable[[bool], None] = lambda own: None
+        #: called after each write that others have to hear of: with whether it is `own` (see `write`), and whether there may
+        #: be other owners
+        self.on_change: Callable[[bool, bool], None] = lambda own, others: None
         #: the incarnation of the owner; None if the last one may have a write under way whose end nobody waited for
         self.incarnation: int | None = None
         self._pool: AsyncConnectionPool[Connection] | None = None
@@ -126,6 +127,7 @@ class Database:
         self._few = asyncio.Semaphore(max(1, settings.connections - 2))
         #: tokens of claims whose answer was lost for good: what they got has to be released
         self._lost_claims: list[str] = []
+        self._texts: dict[str, bytes] = {}
         self._clock = settings.clock or time.monotonic
         #: when the lease was renewed last
         self._renewed = 0.0
@@ -152,7 +154,6 @@ class Database:
             min_size=1,
             max_size=settings.connections,
             check=self._check,
-            reset=self._reset,
             timeout=settings.timeout,
             open=False,
             name=settings.name,
@@ -190,6 +191,7 @@ class Database:
         try:
             with time_limit(connection, max(60.0, self.settings.timeout)):
                 await self._migrate(connection)
+                await self._check_feed(connection)
         finally:
             await connection.close()
 
@@ -224,6 +226,22 @@ class Database:
                 f"{len(schema.STEPS)}; it was not touched; install a newer triggerflow-engine"
             )
         await connection.execute(sql(schema.FORGET_ANOTHER_SERVER))
+
+    async def _check_feed(self, connection: Connection) -> None:
+        """After a restore from a dump, the changes have numbers of transactions of another server. They would be told
+        again and again. All cursors are answered with `resync` then."""
+        sql = self.settings.sql
+        later = await _one(
+            connection,
+            sql("""SELECT f.floor >= pg_snapshot_xmax(s) OR EXISTS (
+                SELECT FROM {s}.changes WHERE xid >= pg_snapshot_xmax(s)) FROM {s}.feed f, pg_current_snapshot() s"""),
+        )
+        if later:
+            async with connection.transaction():
+                await connection.execute(sql("DELETE FROM {s}.changes"))
+                await connection.execute(
+                    sql("UPDATE {s}.feed SET id = replace(gen_random_uuid()::text, '-', ''), floor = '0'")
+                )
 
     async def _version(self, connection: Connection) -> int:
         if not await _one(connection, b"SELECT to_regclass(%s) IS NOT NULL", f"{self.settings.schema}.migrations"):
@@ -284,7 +302,7 @@ class Database:
                 incarnation = await self._enter(deadline)
                 if in_doubt and token is not None and await self._is_committed(token, deadline):
                     if announces:
-                        self.on_change(own)
+                        self.on_change(own, True)
                     raise Committed
                 in_doubt = False
                 made = values()
@@ -296,7 +314,7 @@ class Database:
                 text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
                 (row,) = await self._run(self._opened(), text, (self.owner, incarnation, *more), deadline)
                 if announces if isinstance(announces, bool) else announces(row):
-                    self.on_change(own)
+                    self.on_change(own, function != "append" or row[-1])
                 return row
             except _Revoked:
                 self._end_incarnation(incarnation)
@@ -380,8 +398,10 @@ class Database:
                 with time_limit(connection, deadline - time.monotonic()):
                     sent = True
                     try:
-                        cursor = await connection.execute(self.settings.sql(text), values)
-                        return await cursor.fetchall()
+                        cursor = await connection.execute(self._text(text), values)
+                        rows = await cursor.fetchall()
+                        connection.used = time.monotonic()
+                        return rows
                     except psycopg.Error as error:
                         if error.sqlstate == REVOKED:
                             raise _Revoked from None
@@ -395,6 +415,14 @@ class Database:
                 raise
             raise _Lost(self._connection.failure or error, sent=sent) from None
 
+    def _text(self, text: str) -> bytes:
+        """A statement with the schema put in; the same statements come again and again."""
+        if len(self._texts) > 500:  # a search has as many forms as it has words
+            self._texts.clear()
+        if (found := self._texts.get(text)) is None:
+            found = self._texts[text] = self.settings.sql(text)
+        return found
+
     def _opened(self) -> "AsyncConnectionPool[Connection]":
         if self._pool is None:
             raise StoreUnavailable(f"{self.settings.name} is closed; open it again with `async with`")
@@ -406,9 +434,6 @@ class Database:
         if time.monotonic() - connection.used > IDLE:
             with time_limit(connection, self._brief):
                 await connection.execute(b"SELECT 1")
-
-    async def _reset(self, connection: Connection) -> None:
-        connection.used = time.monotonic()
 
     # -- the lease ---------------------------------------------------------------------------------------------------
 

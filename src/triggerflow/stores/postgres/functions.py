@@ -257,11 +257,12 @@ FUNCTIONS = (
     END $$""",
     # -- records -------------------------------------------------------------------------------------------------------
     # A negative key -n is the n-th execution that this call creates. `p_more` is JSON: what only some appends have.
-    # Returns the keys of what it has created, and the ids of what it has released.
+    # Returns the keys of what it has created, the ids of what it has released, the newest changes of shared data by
+    # flow, and whether there are other owners, who have to hear of it.
     """CREATE FUNCTION {s}.append(p_owner text, p_incarnation bigint, p_token text, p_keys bigint[], p_numbers bigint[],
         p_items bigint[], p_ats double precision[], p_starts bigint[], p_lengths bigint[], p_data bytea,
         p_touched bigint[], p_flows text[], p_more json, p_blobs bytea,
-        OUT created bigint[], OUT freed text[], OUT newest json) LANGUAGE plpgsql AS $$
+        OUT created bigint[], OUT freed text[], OUT newest json, OUT has_others boolean) LANGUAGE plpgsql AS $$
     DECLARE
         entry json; made bigint; counted bigint; touched bigint[]; asked text[] := '{{}}'; flows text[] := '{{}}';
         planned text[] := '{{}}';
@@ -359,6 +360,7 @@ FUNCTIONS = (
             END IF;
         END IF;
         SELECT json_object_agg(flow, f.newest) INTO newest FROM {s}.shared_flows f WHERE flow = ANY (p_flows);
+        has_others := EXISTS (SELECT FROM {s}.owners WHERE id <> p_owner);
         touched := created || p_touched;
         FOR part IN 0 .. (greatest(cardinality(touched), cardinality(asked), 1) - 1) / 500 LOOP
             INSERT INTO {s}.changes (token, executions, requests, flows, schedules) VALUES (p_token,

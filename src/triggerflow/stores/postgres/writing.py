@@ -297,7 +297,7 @@ async def _run(
 
     database = ownership.database
     try:
-        created, freed, newest = await database.write("append", values, token=token, reserved=True, own=own)
+        created, freed, newest, _ = await database.write("append", values, token=token, reserved=True, own=own)
     except (Committed, StoreUnavailable) as error:  # what it has created is not known here: the next append looks
         for name in names:
             ownership.forget(name)
