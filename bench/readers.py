@@ -36,12 +36,12 @@ RECONNECTS = 1000
 
 
 def written(count: int, pause: float) -> TriggerFlow:
-    """Writes so many items."""
+    """Writes so many items, from the moment on when it is told so."""
     flow = TriggerFlow(name="written")
 
     @flow.chunk("write")
     async def write(data: Any) -> str:
-        await asyncio.sleep(SETTLE)
+        await asyncio.to_thread(sys.stdin.readline)
         chance = random.Random(1)
         for number in range(count):
             await data.async_put_into_stream([number, time.time()])
@@ -107,8 +107,11 @@ async def read(path: Path, kind: str, readers: int, count: int) -> None:
                 async for _ in items:
                     pass
 
+        reading = [asyncio.create_task(one()) for _ in range(readers)]
+        await asyncio.sleep(SETTLE)
+        print("ready", flush=True)
         start = time.process_time()
-        found = await asyncio.gather(*[one() for _ in range(readers)])
+        found = await asyncio.gather(*reading)
         busy = time.process_time() - start
         waiting = [asyncio.create_task(wait()) for _ in range(readers)]
         await asyncio.sleep(SETTLE)
@@ -165,8 +168,27 @@ async def reconnect(path: Path, readers: int, count: int) -> None:
 async def child(*arguments: object) -> asyncio.subprocess.Process:
     words = [str(argument) for argument in arguments]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.readers", "--child", *words, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "bench.readers",
+        "--child",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
+
+
+async def ready(process: asyncio.subprocess.Process) -> None:
+    """Wait for the first line of a process."""
+    assert process.stdout is not None
+    await process.stdout.readline()
+
+
+async def go(process: asyncio.subprocess.Process) -> None:
+    """Let the writer begin."""
+    assert process.stdin is not None
+    process.stdin.write(b"go\n")
+    await process.stdin.drain()
 
 
 async def figures(process: asyncio.subprocess.Process) -> dict[str, Any]:
@@ -181,10 +203,12 @@ async def measure(readers: int, count: int, pause: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.db"
         writer = await child("write", path, count, pause)
-        assert writer.stdout is not None
-        await writer.stdout.readline()
+        await ready(writer)
         await asyncio.sleep(0.5)
         both = [await child("read", path, kind, readers, count) for kind in ("hub", "poll")]
+        for process in both:
+            await ready(process)
+        await go(writer)
         hub, poll = await asyncio.gather(*map(figures, both))
         await writer.wait()
     print(f"{readers} readers of an execution of another process, {count} items, one in {pause:g} s on average")
@@ -202,9 +226,8 @@ async def measure(readers: int, count: int, pause: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.db"
         writer = await child("write", path, 150, 0.05)
-        assert writer.stdout is not None
-        await writer.stdout.readline()
-        await asyncio.sleep(0.5)
+        await ready(writer)
+        await go(writer)
         again = await figures(await child("reconnect", path, RECONNECTS // 12, 150))
         await writer.wait()
     text = "{reconnects} random reconnects of {readers} readers: {wrong} readers lost an item or got one twice"
