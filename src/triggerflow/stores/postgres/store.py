@@ -142,7 +142,7 @@ class PostgresStore(OpenedInScripts):
         kept = await self._lifecycle.stopped()
         loop = self._lifecycle.check()
         self._lifecycle.close()
-        self.wake()
+        self.wake(False)
         # Others wait for the lease if something has to be kept. What has stopped was released before.
         closing = loop.run_in_executor(self._thread, partial(self._close, leaves=not kept))
         self._thread.shutdown()
