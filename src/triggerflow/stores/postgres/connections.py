@@ -117,8 +117,8 @@ class Database:
         self.settings, self.owner = settings, owner
         #: called when the owner was counted as dead: another owner may have what it had
         self.on_death: Callable[[], None] = lambda: None
-        #: called after each write that others have to hear of: with whether it is `own` (see `write`), and whether there
-        #: may be other owners
+        #: called after each write that others have to hear of: with whether it is `own` (see `write`), and whether
+        #: there may be other owners
         self.on_change: Callable[[bool, bool], None] = lambda own, others: None
         #: the incarnation of the owner; None if the last one may have a write under way whose end nobody waited for
         self.incarnation: int | None = None
