@@ -189,7 +189,7 @@ class StoreSession:
             if self._new_definitions:
                 await self.write_definitions()
             left = [append for buffer, _ in batch if buffer.has_steps for append in await buffer.owner.leftovers()]
-            newest = await self.store.append([*(append for _, append in batch), *left])
+            newest = await self.store.append([append for _, append in batch] + left)
             await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:
