@@ -218,7 +218,7 @@ class Hub:
             return False
         try:
             return bool(self._store.owner)
-        except (StoreError, UsageError, RuntimeError):
+        except (StoreError, UsageError, RuntimeError, LookupError):
             return False
 
     def _tell(self, changes: Changes) -> None:
