@@ -25,7 +25,7 @@ AT_ONCE = 20
 class World:
     """Two owners and two callers over one file; whoever is killed is replaced."""
 
-    def __init__(self, path: Path, *, requests: int, executions: int, seed: int) -> None:
+    def __init__(self, path: Path, *, requests: int, executions: int, seed: int, pace: int = 30) -> None:
         self.path = path
         self.random = Random(seed)
         self.ids = [f"desk-{number}" for number in range(executions)]
@@ -35,6 +35,10 @@ class World:
         #: the requests whose caller was killed before it was told anything
         self.unknown: set[str] = set()
         self.killed = 0
+        #: about how many requests are told of between two kills, and after how many the next one comes
+        self.pace, self._next = pace, pace
+        #: who can be killed
+        self._victims: set[Process] = set()
 
     def _request(self, number: int) -> dict[str, Any]:
         drawn = self.random
@@ -66,15 +70,15 @@ class World:
         """The lives of one caller, until no request is left."""
         while self.left:
             process = await self.start("caller")
-            killing = asyncio.create_task(self._kill(process)) if kills else None
+            if kills:
+                self._victims.add(process)
             open_here: set[str] = set()
             await self._talk(process, open_here)
             self.unknown |= open_here
             assert process.stdin is not None
             process.stdin.close()  # it ends, unless it was killed
             await process.wait()
-            if killing is not None:
-                killing.cancel()
+            self._victims.discard(process)
 
     async def _talk(self, process: Process, open_here: set[str]) -> None:
         assert process.stdin is not None
@@ -90,28 +94,29 @@ class World:
             told = json.loads(line)
             open_here.discard(told["token"])
             self.told[told["token"]] = told.get("error") and f"{told['error']}: {told['message']}"
+            self._kill_one()
 
     async def owner(self) -> None:
         """The lives of one owner."""
-        process = await self.start("owner")
-        try:
-            while True:
-                killing = asyncio.create_task(self._kill(process))
-                try:
-                    await process.wait()
-                finally:
-                    killing.cancel()
-                process = await self.start("owner")
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            await process.wait()
+        while True:
+            process = await self.start("owner")
+            self._victims.add(process)
+            try:
+                await process.wait()
+            finally:
+                self._victims.discard(process)
+                assert process.stdin is not None
+                process.stdin.close()
+                await process.wait()
 
-    async def _kill(self, process: Process) -> None:
-        await asyncio.sleep(self.random.uniform(0.2, 1.5))
-        if process.returncode is None:
-            process.kill()
+    def _kill_one(self) -> None:
+        """Kill a process, if it is time to."""
+        if len(self.told) >= self._next and self._victims:
+            victim = self.random.choice(sorted(self._victims, key=lambda it: it.pid))
+            self._victims.discard(victim)
+            victim.kill()
             self.killed += 1
+            self._next = len(self.told) + self.random.randrange(1, 2 * self.pace)
 
     async def run(self) -> None:
         """Create the executions, and make all requests."""
@@ -148,8 +153,8 @@ class World:
 @pytest.mark.seeds(1, 2)
 async def test_each_request_is_done_once_or_told_to_have_failed(tmp_path: Path, seed: int) -> None:
     """ "10,000 requests with random kills of either side: each done exactly once or told to have failed" """
-    requests, executions = (10_000, 60) if soak.is_soak() else (300, 6)
-    world = World(tmp_path / "runs.db", requests=requests, executions=executions, seed=seed)
+    requests, executions, pace = (10_000, 60, 60) if soak.is_soak() else (300, 6, 30)
+    world = World(tmp_path / "runs.db", requests=requests, executions=executions, seed=seed, pace=pace)
     await world.run()
     done = await world.done()
     twice = {token: count for token, count in done.items() if count > 1}

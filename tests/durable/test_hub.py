@@ -21,14 +21,16 @@ class CountedStore(MemoryStore):
     waiting = 0
     fails = 0
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         self.waits += 1
         self.waiting += 1
         try:
             if cursor is not None and self.fails:
                 self.fails -= 1
                 raise StoreUnavailable("the disk is full")
-            return await super().wait_changes(cursor, timeout=timeout)
+            return await super().wait_changes(cursor, timeout=timeout, own=own)
         finally:
             self.waiting -= 1
 
@@ -117,7 +119,7 @@ async def test_a_watch_keeps_the_hub() -> None:
 
 async def test_a_watch_of_everything_is_told_the_names() -> None:
     async with two() as (store, other):
-        with session_of(store).hub.watch_all() as watch:
+        with session_of(store).hub.watch_others() as watch:
             assert (await watch.changed()).resync
             await asyncio.sleep(0)
             while await is_told(watch):

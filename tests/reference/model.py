@@ -564,7 +564,7 @@ class Run:
             self.finish(lambda: self.complete(result))
             return
         self.failures += 1
-        if self.begun < chunk.attempts:
+        if self.failures < chunk.attempts:  # an attempt that a restart has cut off is no failure
             self.pausing = True
             self.alarm = self.outside.clock.after(TICK, self.attempt)
             return

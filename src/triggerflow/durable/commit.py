@@ -126,7 +126,7 @@ class StoreSession:
             while self._waiting:
                 await self._refresh_for_new()
                 for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
-                    if buffer.suspended is None:
+                    if buffer.has_steps and buffer.suspended is None:
                         buffer.owner.end_sub_flows()
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
@@ -178,7 +178,7 @@ class StoreSession:
 
     def _follow(self, view: SharedView) -> asyncio.Task[None]:
         """Start the task that takes the changes of other processes for the executions that listen to them."""
-        return start_task(asyncio.get_running_loop(), view.follow(self.hub.watch(flows=[view.flow])))
+        return start_task(asyncio.get_running_loop(), view.follow(self.hub.watch(flows=[view.flow], own=False)))
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
@@ -188,8 +188,8 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            left = [append for buffer, _ in batch for append in await buffer.owner.leftovers()]
-            newest = await self.store.append([*(append for _, append in batch), *left])
+            left = [append for buffer, _ in batch if buffer.has_steps for append in await buffer.owner.leftovers()]
+            newest = await self.store.append([append for _, append in batch] + left)
             await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:

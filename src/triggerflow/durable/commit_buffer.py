@@ -131,6 +131,7 @@ class CommitBuffer:
         "commits",
         "committed",
         "due",
+        "has_steps",
         "id",
         "is_writing",
         "items",
@@ -141,10 +142,19 @@ class CommitBuffer:
     )
 
     def __init__(
-        self, machine: Machine, id: str, encode: Encode, owner: Owner, *, create: ExecutionRow | None = None
+        self,
+        machine: Machine,
+        id: str,
+        encode: Encode,
+        owner: Owner,
+        *,
+        create: ExecutionRow | None = None,
+        has_steps: bool = False,
     ) -> None:
         self.id = id
         self.owner = owner
+        #: whether steps of its flow run other flows
+        self.has_steps = has_steps
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
@@ -153,7 +163,7 @@ class CommitBuffer:
         self.due: float | None = None
         if create is None:
             self.status, self.due = status_and_due(machine)
-        #: how many bytes of records and payloads this buffer has committed
+        #: how many bytes this buffer has received as records, and has committed as payloads
         self.stored_bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
@@ -190,6 +200,7 @@ class CommitBuffer:
         """Hold a record and its commands until the commit. Returns no commands: the driver must not perform them
         before."""
         number = self._machine.state.stream
+        self.stored_bytes += len(record)
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
         if not self._queued:  # hot path: `_enqueue`, inlined
@@ -294,7 +305,8 @@ class CommitBuffer:
         if append.replies:
             self.owner.replied(append.replies)
         self.status, self.due = append.status, append.due
-        self.stored_bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
+        if append.payloads:
+            self.stored_bytes += sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

@@ -33,13 +33,15 @@ _Key = tuple[str, str]
 
 
 class Watch:
-    """Waits for changes of some executions, requests, schedules or flows; or of all, see `Hub.watch_all`.
+    """Waits for changes of some executions, requests, schedules or flows; or of all, see `Hub.watch_others`.
 
     Use it in a `with` block, on the event loop of the store, in one task. It begins with its making.
     """
 
-    def __init__(self, hub: "Hub", *, everything: bool) -> None:
+    def __init__(self, hub: "Hub", *, everything: bool, own: bool) -> None:
         self._hub = hub
+        #: whether it also waits for records that this process appends
+        self.own = own
         self._keys: set[_Key] = set()
         self._everything = everything
         #: the names that were told, by kind; kept only by a watch of everything
@@ -130,20 +132,32 @@ class Hub:
         self._all: set[Watch] = set()
         self._everything: set[Watch] = set()
         self._task: asyncio.Task[None] | None = None
+        self._cursor: str | None = None
+        #: how many watches want to know of own records, and whether the task asks for these now
+        self._own_watches = 0
+        self._asks_for_own = False
 
     def watch(
-        self, *, executions: Iterable[str] = (), requests: Iterable[str] = (), flows: Iterable[str] = ()
+        self,
+        *,
+        executions: Iterable[str] = (),
+        requests: Iterable[str] = (),
+        flows: Iterable[str] = (),
+        own: bool = True,
     ) -> Watch:
-        """Watch these executions, these requests, and the shared data of these flows, from now on."""
-        watch = Watch(self, everything=False)
+        """Watch these executions, these requests, and the shared data of these flows, from now on.
+
+        With `own` false, it may not be told of records that this store appends to its own executions."""
+        watch = Watch(self, everything=False, own=own)
         for kind, names in (("executions", executions), ("requests", requests), ("flows", flows)):
             watch.add(kind, names)
         self._begin(watch)
         return watch
 
-    def watch_all(self) -> Watch:
-        """Watch everything from now on. The first `changed` returns at once, with `resync`."""
-        watch = Watch(self, everything=True)
+    def watch_others(self) -> Watch:
+        """Watch everything from now on, except the records that this store appends to its own executions (they may be
+        told). The first `changed` returns at once, with `resync`."""
+        watch = Watch(self, everything=True, own=False)
         self._everything.add(watch)
         self._begin(watch)
         watch.tell(None)
@@ -151,7 +165,12 @@ class Hub:
 
     def _begin(self, watch: Watch) -> None:
         self._all.add(watch)
+        self._own_watches += watch.own
+        if self._task is not None and watch.own and not self._asks_for_own:
+            self._task.cancel()  # ask again from the same cursor, for own records as well
+            self._task = None
         if self._task is None:
+            self._asks_for_own = self._own_watches > 0
             self._task = start_task(asyncio.get_running_loop(), self._run(), quiet=True)
 
     def drop(self, watch: Watch, keys: Iterable[_Key]) -> None:
@@ -163,17 +182,19 @@ class Hub:
                 if not others:
                     del self.watches[key]
         self._everything.discard(watch)
-        self._all.discard(watch)
+        if watch in self._all:
+            self._all.discard(watch)
+            self._own_watches -= watch.own
         if not self._all and self._task is not None:
             self._task.cancel()
-            self._task = None
+            self._task = self._cursor = None
 
     async def _run(self) -> None:
-        cursor: str | None = None
         has_failed = False
         while True:
+            self._asks_for_own = self._own_watches > 0
             try:
-                changes = await self._store.wait_changes(cursor)
+                changes = await self._store.wait_changes(self._cursor, own=self._asks_for_own)
             except Exception as error:
                 if not self._is_open(error):
                     self._end(error)
@@ -185,11 +206,11 @@ class Hub:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             has_failed = False
-            if cursor is None or changes.resync:
+            if self._cursor is None or changes.resync:
                 self._tell_all()  # before there was a cursor, something may have changed after it was read
             else:
                 self._tell(changes)
-            cursor = changes.cursor
+            self._cursor = changes.cursor
 
     def _is_open(self, error: Exception) -> bool:
         """Whether a later call can succeed: the store is open, and on this event loop."""
@@ -214,7 +235,8 @@ class Hub:
             watch.tell(None)
 
     def _end(self, error: BaseException) -> None:
-        self._task = None
+        self._task = self._cursor = None
+        self._own_watches = 0
         for watch in list(self._all):
             watch.end(error)
         self.watches.clear()

@@ -174,7 +174,7 @@ class Inbox:
     # -- changes -----------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # they end with the store
+        with suppress(StoreError, UsageError), self._session.hub.watch_others() as watch:  # they end with the store
             while True:
                 changes = await watch.changed()
                 self._suspect(changes)

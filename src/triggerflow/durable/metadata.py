@@ -144,7 +144,7 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
     except (LookupError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {without_values(error)}") from None
     if types.marks:
-        definition.__dict__["fingerprint"] = fingerprint
+        vars(definition)["fingerprint"] = fingerprint  # a cached property: the marked values would give another one
     elif definition.fingerprint != fingerprint:
         raise StoreDamaged(f"the stored definition {fingerprint!r} has the fingerprint {definition.fingerprint!r}")
     return definition

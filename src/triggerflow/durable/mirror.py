@@ -194,7 +194,7 @@ class Mirror:
         self._has_failed = False
         #: ids of the execution and of the sub-flows that have run since the mirror was made
         self._watched = {stored.runtime.id}
-        self._watch = self._session.hub.watch(executions=self._watched)
+        self._watch = self._session.hub.watch(executions=self._watched, own=False)
         self._following = self._session.run_in_background(_follow(ref(self), self._watch))
         self._dropped = finalize(self, _cancel_soon, self._driver.loop, self._following)
         self._dropped.atexit = False
@@ -382,7 +382,7 @@ class Mirror:
         id = runtime.environment.new_id()
         request = write_request(id, runtime.id, action, arguments, types, self._stored.now())
         posted, pause = True, BEAT
-        watch = self._session.hub.watch(executions=[runtime.id], requests=[id])
+        watch = self._session.hub.watch(executions=[runtime.id], requests=[id], own=False)
         try:
             await store.post(request)
             while True:

@@ -260,11 +260,11 @@ class StoredShared(SharedData):
         "_is_noted",
         "_known",
         "_pending",
-        "_registers",
         "_stored",
         "_taken",
         "heard",
         "of",
+        "registers",
         "view",
     )
 
@@ -283,8 +283,8 @@ class StoredShared(SharedData):
         self._known = 0
         #: whether changes are delivered
         self._is_attached = False
-        #: whether the next append has to name the keys
-        self._registers = False
+        #: whether the next append begins to listen and has to name the keys: the view has to be new then
+        self.registers = False
         #: whether the view knows this execution
         self._is_noted = False
 
@@ -363,22 +363,17 @@ class StoredShared(SharedData):
     # -- committing --------------------------------------------------------------------------------------------------
 
     @property
-    def registers(self) -> bool:
-        """Whether the next append begins to listen: the view has to be new then."""
-        return self._registers
-
-    @property
     def has_part(self) -> bool:
         """Whether the next append has a part of this."""
-        return bool(self._pending) or self._is_attached or self._registers
+        return bool(self._pending) or self._is_attached or self.registers
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
         if self._pending:
             append.shared = [change for change, _ in self._pending[self._taken :]]
             self._taken = len(self._pending)
-        if self._registers:
-            self._registers, self._is_attached = False, True
+        if self.registers:
+            self.registers, self._is_attached = False, True
             append.listens, self.heard = self._listens_to, self.view.number
         if self._is_attached and self._listens_to:
             append.heard = self.heard
@@ -398,7 +393,7 @@ class StoredShared(SharedData):
 
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
-        self._pending, self._taken, self._is_attached, self._registers = [], 0, False, False
+        self._pending, self._taken, self._is_attached, self.registers = [], 0, False, False
         self._leave()
 
     # -- listening ---------------------------------------------------------------------------------------------------
@@ -430,7 +425,7 @@ class StoredShared(SharedData):
         self.heard = heard or 0
         self._known = self.view.number
         self._is_attached = False
-        self._registers = is_new and self.listens
+        self.registers = is_new and self.listens
         if self.listens:
             self._is_noted = True
             self.view.listen(self._stored.runtime.id, self)
@@ -452,7 +447,7 @@ class StoredShared(SharedData):
             self.heard = heard
         self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
-        self._registers = is_other
+        self.registers = is_other
         if (is_other or own) and runtime.log is not None:
             await runtime.log.touch()
 

@@ -462,7 +462,7 @@ class Stored(Durability):
                 self._ends_steps = state.records
             return encode(record, types, state, payloads)
 
-        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create)
+        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create, has_steps=has_steps)
         stream = runtime.stream
         if stream is not None:
             stream.skip_to(state.stream)
@@ -565,7 +565,7 @@ class Stored(Durability):
         """See `commit_buffer.Owner.leftovers`."""
         runtime, log, live = self.runtime, self.runtime.log, self.session.live
         state = runtime.machine.state
-        if not isinstance(log, CommitBuffer) or not runtime.program.sub_flows:
+        if not isinstance(log, CommitBuffer):
             return []
         if self._ends_steps < log.committed and state.status not in FINAL:
             return []

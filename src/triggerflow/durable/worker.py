@@ -338,7 +338,7 @@ class Worker:
     async def _watch(self) -> None:
         """Wake the worker when an execution that does not run here has changed: it was submitted or given back, or
         somebody asks for something. The death of a process changes nothing: `poll` finds out."""
-        with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # until the store is closed
+        with suppress(StoreError, UsageError), self._session.hub.watch_others() as watch:  # until the store is closed
             while True:
                 changes = await watch.changed()
                 if changes.resync or changes.schedules:

@@ -75,55 +75,58 @@ class _Log:
         self.number = 0
         #: the changes up to this number may have been forgotten
         self.floor = 0
-        #: by kind and name, the oldest change first
-        self._changes: dict[tuple[_Kind, str], int] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
+        #: by kind, name and writer, the oldest change first. The writer is "" unless it is the owner of the execution
+        self._changes: dict[tuple[_Kind, str, str], int] = {}
+        #: each with the owner whose own appends do not wake it; "" if all do
+        self._waiters: dict[asyncio.Future[None], str] = {}
 
-    def add(self, kind: _Kind, names: Iterable[str]) -> None:
-        """Note that these have changed, and wake all waiters."""
+    def add(self, kind: _Kind, names: Iterable[str], writer: str = "") -> None:
+        """Note that these have changed, and wake waiters. `writer` is the owner that has appended to them."""
         changes = self._changes
         for name in names:
             self.number += 1
-            changes.pop((kind, name), None)
-            changes[kind, name] = self.number
-        self.wake()
+            changes.pop((kind, name, writer), None)
+            changes[kind, name, writer] = self.number
+        self.wake(writer)
 
-    def wake(self) -> None:
-        """Wake all waiters."""
-        for future in self._waiters:
+    def wake(self, writer: str = "") -> None:
+        """Wake all waiters except those that the appends of this owner do not concern."""
+        for future in [it for it, ignored in self._waiters.items() if not writer or ignored != writer]:
+            del self._waiters[future]
             if not future.done():
                 future.set_result(None)
-        self._waiters.clear()
 
-    async def wait(self) -> None:
-        """Wait for the next change."""
+    async def wait(self, ignored: str) -> None:
+        """Wait for the next change that is no append of the `ignored` owner."""
         future = asyncio.get_running_loop().create_future()
-        self._waiters.add(future)
+        self._waiters[future] = ignored
         try:
             await future
         finally:
-            self._waiters.discard(future)
+            self._waiters.pop(future, None)
 
     def shrink(self, limit: int) -> None:
         """Forget the oldest changes if there are more than `limit`."""
         for key in list(islice(self._changes, max(0, len(self._changes) - limit))):
             self.floor = self._changes.pop(key)
 
-    def since(self, cursor: str | None) -> Changes | None:
-        """What has changed after the cursor; None if nothing has."""
+    def since(self, cursor: str | None, ignored: str) -> Changes | None:
+        """What has changed after the cursor; None if nothing has. Appends of the `ignored` owner are left out."""
         after = self._number(cursor)
         if after is None:
             return Changes(cursor=self._cursor(self.number), resync=cursor is not None)
         found: list[tuple[int, tuple[_Kind, str]]] = []
-        for key, number in reversed(self._changes.items()):
+        for (kind, name, writer), number in reversed(self._changes.items()):
             if number <= after:
                 break
-            found.append((number, key))
+            if not ignored or writer != ignored:
+                found.append((number, (kind, name)))
         if not found:
             return None
         found = found[-_CHANGES:]
         names: dict[str, Any] = {
-            kind: tuple(name for _, (each, name) in found if each == kind) for kind in {key[0] for _, key in found}
+            kind: tuple(dict.fromkeys(name for _, (each, name) in found if each == kind))
+            for kind in {key[0] for _, key in found}
         }
         return Changes(cursor=self._cursor(found[0][0]), **names)
 
@@ -275,7 +278,8 @@ class MemoryStore(OpenedInScripts):
             freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
             requests += self._reply(add)
             released += freed
-        self.data.log.add("executions", [*changed, *released])
+        self.data.log.add("executions", changed, "" if released else self._owner)
+        self.data.log.add("executions", released)
         self.data.log.add("requests", requests)
         self.data.log.add("flows", flows)
         of = {entry.row.flow for entry in changed.values()}
@@ -409,14 +413,17 @@ class MemoryStore(OpenedInScripts):
         self._shrink_log()
         return None
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         """See `Store.wait_changes`."""
         log, found = self.data.log, None
         self._lifecycle.check()
+        ignored = "" if own else self._owner
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while (found := log.since(cursor)) is None:
-                    await log.wait()
+                while (found := log.since(cursor, ignored)) is None:
+                    await log.wait(ignored)
                     self._lifecycle.check()
         return found or Changes(cursor=cursor or "")
 

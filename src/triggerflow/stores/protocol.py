@@ -394,13 +394,18 @@ class Store(Protocol):
         """
         ...
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         """Wait until something has changed after the cursor, in this process or another one, and return what.
 
         Without a cursor it returns the present one at once. After `timeout` seconds it returns with no changes. A
         cursor stays valid when the store is closed and opened again, in any process; a cursor that is too old, or of
         another store, is answered at once with `resync`. Up to about 1,000 ids are returned by one call; the next call
         has the others. Raises `StoreUnavailable` when the store is closed.
+
+        With `own` false, it does not wake for the records that this open store appends to its own executions, and may
+        leave them out. An append that `releases` its execution is not one of these.
         """
         ...
 

@@ -26,7 +26,7 @@ TRY_EVERY = 10.0
 class Announcer:
     """The task that notifies, and the one that listens. Used on the store's thread only."""
 
-    def __init__(self, database: Database, conninfo: str, woken: Callable[[], None]) -> None:
+    def __init__(self, database: Database, conninfo: str, woken: Callable[[bool], None]) -> None:
         self._database, self._conninfo, self._woken = database, conninfo, woken
         self._channel = f"{database.settings.schema}_changes"
         self._changed = asyncio.Event()
@@ -53,8 +53,8 @@ class Announcer:
             with suppress(StoreError):
                 await self._send()
 
-    def _on_change(self, others: bool) -> None:
-        self._woken()
+    def _on_change(self, own: bool, others: bool) -> None:
+        self._woken(own)
         if others:
             self._changed.set()
 
@@ -78,21 +78,21 @@ class Announcer:
                     await self._hear(connection)
                 finally:
                     await connection.close()
-            self._woken()
+            self._woken(False)
             await asyncio.sleep(LOOK_EVERY)
 
     async def _hear(self, connection: Connection) -> None:
         mine, tried = self._database.owner[-40:], time.monotonic()
         await connection.execute(f'LISTEN "{self._channel}"'.encode())
-        self._woken()  # for what was announced before
+        self._woken(False)  # for what was announced before
         while True:
             told = False
             async for notification in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
                 told = True
                 if notification.payload != mine:
-                    self._woken()
+                    self._woken(False)
             if not told:
-                self._woken()
+                self._woken(False)
             if time.monotonic() - tried > TRY_EVERY:
                 tried = time.monotonic()
                 with time_limit(connection, 2.0):

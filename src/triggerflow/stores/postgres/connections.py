@@ -117,8 +117,9 @@ class Database:
         self.settings, self.owner = settings, owner
         #: called when the owner was counted as dead: another owner may have what it had
         self.on_death: Callable[[], None] = lambda: None
-        #: called after each write that others have to hear of; with True if there may be other owners
-        self.on_change: Callable[[bool], None] = lambda _: None
+        #: called after each write that others have to hear of: with whether it is `own` (see `write`), and whether
+        #: there may be other owners
+        self.on_change: Callable[[bool, bool], None] = lambda own, others: None
         #: the incarnation of the owner; None if the last one may have a write under way whose end nobody waited for
         self.incarnation: int | None = None
         self._pool: AsyncConnectionPool[Connection] | None = None
@@ -269,19 +270,21 @@ class Database:
         token: str | None = None,
         announces: bool | Callable[[Row], bool] = True,
         reserved: bool = False,
+        own: bool = False,
     ) -> Row:
         """Call a function of the schema that begins with the owner and its incarnation; return the row of its result.
 
         `values` are its further arguments; they are asked for again before each attempt, and may read (`nested`). With
         a `token`, which has to be among them, raises `Committed` if the answer of a committed call was lost. Without,
         the function is one that may be called twice. `announces` tells whether others have to hear of the change.
-        `reserved` calls do not wait for the others of this store.
+        `reserved` calls do not wait for the others of this store. With `own`, the call only adds records to executions
+        of this owner.
         """
         deadline = time.monotonic() + self.settings.timeout
         if not reserved:
             async with self._few:
-                return await self._write(function, values, token, announces, deadline)
-        return await self._write(function, values, token, announces, deadline)
+                return await self._write(function, values, token, announces, deadline, own)
+        return await self._write(function, values, token, announces, deadline, own)
 
     async def _write(
         self,
@@ -290,6 +293,7 @@ class Database:
         token: str | None,
         announces: bool | Callable[[Row], bool],
         deadline: float,
+        own: bool,
     ) -> Row:
         in_doubt = False
         while True:
@@ -298,7 +302,7 @@ class Database:
                 incarnation = await self._enter(deadline)
                 if in_doubt and token is not None and await self._is_committed(token, deadline):
                     if announces:
-                        self.on_change(True)
+                        self.on_change(own, True)
                     raise Committed
                 in_doubt = False
                 made = values()
@@ -310,7 +314,7 @@ class Database:
                 text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
                 (row,) = await self._run(self._opened(), text, (self.owner, incarnation, *more), deadline)
                 if announces if isinstance(announces, bool) else announces(row):
-                    self.on_change(function != "append" or row[-1])
+                    self.on_change(own, function != "append" or row[-1])
                 return row
             except _Revoked:
                 self._end_incarnation(incarnation)

@@ -101,7 +101,8 @@ class PostgresStore(OpenedInScripts):
         )
         self._listen_conninfo = conninfo if listen_conninfo is None else listen_conninfo
         self._lifecycle = Lifecycle(self._settings.name)
-        self._waiting: set[asyncio.Event] = set()
+        #: who waits for changes, with whether own appends wake them
+        self._waiting: dict[asyncio.Event, bool] = {}
         #: identifies the data
         self._data = conninfo, schema
 
@@ -146,7 +147,7 @@ class PostgresStore(OpenedInScripts):
         kept = await self._lifecycle.stopped()
         loop = self._lifecycle.check()
         self._lifecycle.close()
-        self.wake()
+        self.wake(False)
         # Others wait for the lease if something has to be kept. What has stopped was released before.
         closing = loop.run_in_executor(self._thread, partial(self._close, leaves=not kept))
         self._thread.shutdown()
@@ -170,15 +171,17 @@ class PostgresStore(OpenedInScripts):
             del _opened[self._data][self]
         await self._database.close(leaves=leaves)
 
-    def _on_change(self) -> None:
-        """Something has changed: wake those who wait, at all stores of this process over the same data."""
+    def _on_change(self, own: bool) -> None:
+        """Something has changed: wake those who wait, at all stores of this process over the same data. `own`: this
+        store has only added records to its executions."""
         for store, loop in list(_opened.get(self._data, {}).items()):
-            _call_soon(loop, store.wake)
+            _call_soon(loop, partial(store.wake, own and store is self))
 
-    def wake(self) -> None:
-        """Have those who wait for changes look whether there are some."""
-        for event in self._waiting:
-            event.set()
+    def wake(self, own: bool) -> None:
+        """Have those who wait for changes look whether there are some; `own`: except those of other owners."""
+        for event, for_own in self._waiting.items():
+            if for_own or not own:
+                event.set()
 
     async def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the store's thread. Cancelling this does not cancel it."""
@@ -270,12 +273,14 @@ class PostgresStore(OpenedInScripts):
         """See `Store.withdraw`."""
         return await self._read(inbox.withdraw, request)
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         """See `Store.wait_changes`."""
         loop = self._lifecycle.check()
         until = None if timeout is None else loop.time() + timeout
         changed = asyncio.Event()
-        self._waiting.add(changed)
+        self._waiting[changed] = own
         try:
             await self._call(self._listen)
             if (seconds := self._quiet_until - loop.time()) > 0 and (until is None or self._quiet_until < until):
@@ -293,7 +298,7 @@ class PostgresStore(OpenedInScripts):
                 except TimeoutError:
                     return found
         finally:
-            self._waiting.discard(changed)
+            del self._waiting[changed]
 
     async def _listen(self) -> None:
         self._announcer.listen()

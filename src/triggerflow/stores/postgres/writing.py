@@ -255,7 +255,8 @@ async def append(ownership: Ownership, appends: Sequence[Append]) -> dict[str, i
         for add in appends:
             await call.add(add)
 
-    return await _run(ownership, fill, [add.execution for add in appends])
+    own = not any(add.releases for add in appends)
+    return await _run(ownership, fill, [add.execution for add in appends], own=own)
 
 
 async def put_copies(ownership: Ownership, copies: Sequence[ExecutionCopy]) -> None:
@@ -281,7 +282,9 @@ async def put_schedule(
     await _run(ownership, fill, [add.execution for add in starts])
 
 
-async def _run(ownership: Ownership, fill: Callable[[_Call], Awaitable[None]], names: Sequence[str]) -> dict[str, int]:
+async def _run(
+    ownership: Ownership, fill: Callable[[_Call], Awaitable[None]], names: Sequence[str], *, own: bool = False
+) -> dict[str, int]:
     """Send a call, and remember afterwards what it has changed. Returns the numbers of shared data by flow."""
     sent: list[_Call] = []
     token = secrets.token_hex(8)
@@ -294,7 +297,7 @@ async def _run(ownership: Ownership, fill: Callable[[_Call], Awaitable[None]], n
 
     database = ownership.database
     try:
-        created, freed, newest, _ = await database.write("append", values, token=token, reserved=True)
+        created, freed, newest, _ = await database.write("append", values, token=token, reserved=True, own=own)
     except (Committed, StoreUnavailable) as error:  # what it has created is not known here: the next append looks
         for name in names:
             ownership.forget(name)

@@ -10,7 +10,7 @@ An append writes records anyway, so that only other changes need a note.
 import re
 import sqlite3
 from collections.abc import Collection, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..protocol import Changes
 
@@ -52,8 +52,28 @@ def drop_old_notes(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM notes WHERE key <= (SELECT max(key) FROM notes) - ?", (NOTES_KEPT,))
 
 
-def since(connection: sqlite3.Connection, cursor: str | None) -> Changes | None:
-    """What has changed after the cursor; None if nothing has. Without a cursor, no changes and the present cursor."""
+class Keys(NamedTuple):
+    """The keys of records after `first`, up to `last`, with no other key in between."""
+
+    first: int
+    last: int
+
+    def followed_by(self, first: int, last: int) -> "Keys":
+        """These keys and the next ones; only the next ones, if there are others in between."""
+        return Keys(self.first if self.last == first else first, last)
+
+
+def newest(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The newest keys of a record and of a note; 0 if there is none."""
+    return connection.execute(
+        "SELECT (SELECT coalesce(max(key), 0) FROM records), (SELECT coalesce(max(key), 0) FROM notes)"
+    ).fetchone()
+
+
+def since(connection: sqlite3.Connection, cursor: str | None, ignored: Keys | None = None) -> Changes | None:
+    """What has changed after the cursor; None if nothing has. Without a cursor, no changes and the present cursor.
+
+    Records with `ignored` keys do not count, if the first of them comes right after the cursor."""
     store, newest_record, oldest_note, newest_note = connection.execute(
         """SELECT (SELECT id FROM store), (SELECT coalesce(max(key), 0) FROM records),
             (SELECT coalesce(min(key), 1) FROM notes), (SELECT coalesce(max(key), 0) FROM notes)"""
@@ -65,6 +85,10 @@ def since(connection: sqlite3.Connection, cursor: str | None) -> Changes | None:
     if not found or found[1] != store:
         return Changes(cursor=now, resync=cursor is not None)
     record, noted = int(found[2]), int(found[3])
+    if ignored is not None and ignored.first <= record <= ignored.last <= newest_record:
+        record = ignored.last
+        if (record, noted) == (newest_record, newest_note):
+            return None
     if record > newest_record or not oldest_note - 1 <= noted <= newest_note:
         return Changes(cursor=now, resync=True)
     names: dict[str, dict[str, None]] = {"executions": {}}

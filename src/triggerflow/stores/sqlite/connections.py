@@ -95,8 +95,7 @@ class Writer:
         except BaseException:
             self._ownership.rolled_back()
             raise
-        self._ownership.committed()
-        committed(self._name)
+        committed(self._name, self._ownership if self._ownership.committed() else None)
         return result
 
     def size(self) -> int:

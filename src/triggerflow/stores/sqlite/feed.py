@@ -14,7 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ..._core.errors import StoreError
+from .changes import newest
 from .connection import connect
+from .ownership import Ownership
 
 #: How many seconds pass between two looks at the file; and in the second after a commit, since more often follow.
 LOOK_SECONDS, BUSY_LOOK_SECONDS = 0.02, 0.005
@@ -35,26 +37,32 @@ _feeds: "dict[str, tuple[weakref.ref[Feed], ...]]" = {}
 _lock = threading.Lock()
 
 
-def committed(path: str) -> None:
-    """Called on a writer's thread after a commit to a file."""
+def committed(path: str, appender: Ownership | None) -> None:
+    """Called on a writer's thread after a commit to a file. `appender`: the owner, if it has only appended records to
+    its own executions."""
     for reference in _feeds.get(path, ()):
         if (feed := reference()) is not None:
-            feed.announce()
+            feed.announce(own=feed.ownership is appender)
 
 
 class Feed:
     """The waiters of one open store. Except for `announce`, use it on the loop of the store."""
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
+    def __init__(self, path: Path, busy_timeout: float, ownership: Ownership) -> None:
         self.path = path
+        self.ownership = ownership
         self._busy_timeout = busy_timeout
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         #: changes with every commit, or later. It is counted on several threads: two of them may count the same number,
         #: but none before its commit
-        self.number = 0
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._announced = False
+        self._number = 0
+        #: the same without commits in which this owner has only appended records to its executions
+        self._number_of_others = 0
+        #: with whether such a commit wakes them; and how many it wakes
+        self._waiters: dict[asyncio.Future[None], bool] = {}
+        self._own_waiters = 0
+        self._announced = self._announced_own = False
         self._quiet_from = 0.0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -64,23 +72,38 @@ class Feed:
         with _lock:
             _feeds[str(path)] = (*_feeds.get(str(path), ()), weakref.ref(self))
 
-    def announce(self) -> None:
-        """Something was committed. Call it on any thread."""
-        self.number += 1
-        if self._announced or not self._is_waited_for.is_set():
+    def number(self, own: bool) -> int:
+        """Changes with every commit, or later; see `announce` for commits that are `own`."""
+        return self._number if own else self._number_of_others
+
+    def announce(self, *, own: bool = False) -> None:
+        """Something was committed; `own`: this owner has only appended records to its executions. Call it on any
+        thread."""
+        self._number += 1
+        if not own:
+            self._number_of_others += 1
+        if self._announced or (own and self._announced_own) or not self._is_waited_for.is_set():
+            return
+        if own and not self._own_waiters:
             return
         if self._process != os.getpid():  # a forked process has this object, but not the loop
             return
-        self._announced = True
+        if own:
+            self._announced_own = True
+        else:
+            self._announced = True
         try:
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self._wake, own)
         except RuntimeError:  # the loop is closed
             self._stop.set()
 
-    def _wake(self) -> None:
-        self._announced = False
-        for future in self._waiters:
-            if not future.done():
+    def _wake(self, own: bool) -> None:
+        if own:
+            self._announced_own = False
+        else:
+            self._announced = False
+        for future, for_own in self._waiters.items():
+            if (for_own or not own) and not future.done():
                 future.set_result(None)
 
     def close(self) -> None:
@@ -91,7 +114,7 @@ class Feed:
             if not _feeds[path]:
                 del _feeds[path]
         self._stop.set()
-        self._wake()
+        self._wake(False)
 
     def answered(self) -> None:
         """A query has found changes: see `PAUSE_SECONDS`."""
@@ -102,15 +125,16 @@ class Feed:
         if (seconds := self._quiet_from - self._loop.time()) > 0 and (deadline is None or self._quiet_from < deadline):
             await asyncio.sleep(seconds)
 
-    async def wait(self, number: int, deadline: float | None) -> bool:
+    async def wait(self, number: int, deadline: float | None, own: bool) -> bool:
         """Wait until something was committed since `number`. Returns False if the deadline has passed before."""
         if deadline is not None and deadline <= self._loop.time():
-            return self.number != number
+            return self.number(own) != number
         future = self._loop.create_future()
-        self._waiters.add(future)
+        self._waiters[future] = own
+        self._own_waiters += own
         self._is_waited_for.set()
         try:
-            if self.number != number:
+            if self.number(own) != number:
                 return True
             self._start_looking()
             async with asyncio.timeout_at(deadline):
@@ -118,7 +142,8 @@ class Feed:
         except TimeoutError:
             return False
         finally:
-            self._waiters.discard(future)
+            del self._waiters[future]
+            self._own_waiters -= own
             if not self._waiters:
                 self._is_waited_for.clear()
         return True
@@ -143,13 +168,16 @@ class Feed:
                 self._stop.wait(RETRY_SECONDS)
 
     def _look_until_nobody_waits(self, connection: sqlite3.Connection) -> bool:
+        noted = 0
         known: int | None = None  # so that the first look announces what was committed before it
         idle = quiet = 0.0
         while not self._stop.is_set():
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             if version != known:
-                known, quiet = version, 0.0
-                self.announce()
+                record, note = newest(connection)
+                own = known is not None and note == noted and record == self.ownership.own.last
+                known, noted, quiet = version, note, 0.0
+                self.announce(own=own)
             pause = BUSY_LOOK_SECONDS if quiet < BUSY_SECONDS else LOOK_SECONDS
             self._stop.wait(pause)
             quiet += pause

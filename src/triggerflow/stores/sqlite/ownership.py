@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..._core.errors import StoreConflict
 from ..processes import has_ended
 from ..protocol import FINAL_STATUSES, RETRIABLE_STATUSES, not_retriable
+from .changes import Keys
 
 
 class Claim(NamedTuple):
@@ -38,10 +39,17 @@ class Ownership:
         #: what the open transaction changes in `_held`: the new claim on an execution, or None to remove it
         self._changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
+        #: the keys of the records that this owner has appended last; other threads read it
+        self.own = Keys(0, 0)
+        #: `own` after the open transaction; None if that appends nothing, or releases what it appends to
+        self._own_then: Keys | None = None
+        #: whether the open transaction only appends records to executions of this owner
+        self._only_appends = False
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begin a transaction: check that the row of this owner exists; renew the lease when a third of it has
         passed."""
+        self._own_then, self._only_appends = None, False
         now = self.clock()
         renewed = self._renewed
         if renewed is not None and renewed <= now < renewed + self.lease / 3:
@@ -55,14 +63,28 @@ class Ownership:
             self._held.clear()
             connection.execute("INSERT INTO owners (id, expires) VALUES (?, ?)", (self.owner, now + self.lease))
 
-    def committed(self) -> None:
-        """The transaction was committed: apply its changes to the cache."""
+    def appended(self, first: int, last: int) -> None:
+        """The open transaction has added records with the keys after `first`, up to `last`, to executions of this
+        owner."""
+        self._own_then, self._only_appends = (self._own_then or self.own).followed_by(first, last), True
+
+    def concerns_others(self, *, releases: bool = False) -> None:
+        """The open transaction changes more than that. `releases`: its executions have no owner afterwards."""
+        self._only_appends = False
+        if releases:
+            self._own_then = None
+
+    def committed(self) -> bool:
+        """The transaction was committed: apply its changes to the cache. Returns whether it has only appended records
+        to executions of this owner."""
+        self.own = self._own_then or self.own
         for execution, held in self._changes.items():
             if held is None:
                 self._held.pop(execution, None)
             else:
                 self._held[execution] = held
         self._changes.clear()
+        return self._only_appends
 
     def rolled_back(self) -> None:
         """The transaction was rolled back: drop its changes. It may have renewed the lease, so the next one has to."""

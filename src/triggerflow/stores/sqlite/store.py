@@ -107,7 +107,7 @@ class SQLiteStore(OpenedInScripts):
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
-        self._feed = Feed(self.path, self._busy_timeout)
+        self._feed = Feed(self.path, self._busy_timeout, ownership)
         loop = self._lifecycle.check()
         try:
             await loop.run_in_executor(self._writing, self._writer.open)
@@ -196,19 +196,21 @@ class SQLiteStore(OpenedInScripts):
         """See `Store.withdraw`."""
         return await self._write(inbox.withdraw, request)
 
-    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+    async def wait_changes(
+        self, cursor: str | None = None, *, timeout: float | None = None, own: bool = True
+    ) -> Changes:
         """See `Store.wait_changes`."""
         loop, feed = self._lifecycle.check(), self._feed
         deadline = None if timeout is None else loop.time() + timeout
         if cursor is not None:
             await feed.pause(deadline)
         while True:
-            number = feed.number
-            if found := await self._read(changes.since, cursor):
+            number = feed.number(own)
+            if found := await self._read(changes.since, cursor, None if own else feed.ownership.own):
                 feed.answered()
                 return found
             assert cursor is not None  # without a cursor, there is an answer
-            if not await feed.wait(number, deadline):
+            if not await feed.wait(number, deadline, own):
                 return Changes(cursor=cursor)
 
     # -- shared data -------------------------------------------------------------------------------------------------

@@ -67,14 +67,19 @@ class _Batch:
     def write(self) -> None:
         """Write what was added since the last call."""
         connection = self._connection
-        connection.executemany(
-            "INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", self._records
-        )
+        if self._records:
+            connection.executemany(
+                "INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", self._records
+            )
+            last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+            self._ownership.appended(last - len(self._records), last)
         if self._changed:
             connection.executemany(
                 "UPDATE executions SET status = ?, due = ?, updated = max(updated, ?), owner = ? WHERE key = ?",
                 self._changed,
             )
+        if self._more or self._noted or any(add.shared for _, _, add in self._shared):
+            self._ownership.concerns_others()
         if self._more:
             self._write_more()
         if self._noted:
@@ -115,6 +120,8 @@ def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequen
     for add in appends:
         batch.add(add)
     batch.write()
+    if any(add.releases for add in appends):
+        ownership.concerns_others(releases=True)
     return shared.newest(connection, batch.flows)
 
 
