@@ -246,7 +246,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 #: Of the tests that run on several stores, `make test` runs one in so many on PostgreSQL, and `make soak` all.
-SHARE = 8
+SHARE = 20
 
 
 @pytest.hookimpl(tryfirst=True)
