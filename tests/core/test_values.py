@@ -24,7 +24,7 @@ from triggerflow._core.machine import Machine, compile_plan, replay
 
 #: Ids that the driver makes itself, and options that were checked when the execution was made.
 OWN = {
-    *("run", "signal", "wait", "timer", "opening", "count", "at", "error", "op", "items", "done"),
+    *("run", "signal", "wait", "timer", "opening", "count", "at", "error", "op", "own", "items", "done"),
     *("rules", "leases", "holds", "may_wait", "expired"),
     *("attended", "concurrency", "keep_open", "max_pending", "skip_exceptions", "checks_result"),
 }

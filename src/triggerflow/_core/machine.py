@@ -480,9 +480,10 @@ class Machine(Runs):
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
         self._require_open()
         event.key = plain_key(event.key, "a key of the flow's data")
+        emits = bool(event.emit)
         value = self.state.change_own(event.op, event.key, event.value) if event.own else event.value
         run = self._effect_of(event, event.run)
-        if event.emit and self._may_start(event.run):
+        if emits and self._may_start(event.run):
             group = None if run is None else spawn_group(run)
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), value, group)
 
