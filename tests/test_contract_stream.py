@@ -101,7 +101,7 @@ async def test_s14_reading_starts_the_execution_once() -> None:
     )
     assert answers == [["go"], ["go"], "go", "go", ["go"]]
     assert starts == ["go"]
-    with pytest.raises(AlreadyStarted, match=r"'go'.*'other'"):
+    with pytest.raises(AlreadyStarted, match="another value"):
         await anext(execution.get_async_runtime_stream("other"))
 
 

@@ -250,13 +250,18 @@ async def test_a_durable_execution_waits_for_its_thread_to_end(gate: threading.E
         execution = flow.create_execution(store=store, cleanup_timeout=0.05)
         await execution.async_begin()
         await until(begun)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+
+        async def owner() -> str | None:
+            row = await store.find(execution.id)
+            assert row is not None
+            return row.owner
+
         await execution.async_suspend()
         await asyncio.sleep(0.1)
-        assert any(not task.done() for task in tasks)
+        assert await owner() == store.owner
         gate.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        while await owner() is not None:  # noqa: ASYNC110 - the store is asked
+            await asyncio.sleep(0.01)
         assert log == ["ended"]
 
 

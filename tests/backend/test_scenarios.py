@@ -1,6 +1,7 @@
 """Frames, states and questions of executions that have run, through a crash, are the same with and without the code."""
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from triggerflow.testing.scenarios import SCENARIOS, Scenario
 async def test_frames_of_a_scenario_add_up(scenario: Scenario) -> None:
     """A crash in the middle changes what the records are, and not that they add up."""
     async with AsyncExitStack() as stack:
-        world = World(None, stack)
+        world = World("memory", Path(), stack)
         await lives(world, scenario, [5])
         store = (await world.process()).store
         without, flow = StoreBackend(store), scenario.make()

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -61,7 +62,7 @@ def test_crashes_change_nothing(program: Program, cuts: list[int], unheard: bool
 
     async def lives() -> Any:
         async with AsyncExitStack() as stack:
-            world = World(None, stack)
+            world = World("memory", Path(), stack)
             for records in cuts:
                 if await client.live(await world.process(records, unheard=unheard, pace=pace)):
                     return

@@ -403,7 +403,7 @@ class Stored(Durability):
         program = runtime.program
         try:
             if row.status not in FINAL_STATUSES:
-                if row.owner != self.session.owner:  # else the worker of this process has claimed it
+                if row.owner != store.owner:  # else the worker of this process has claimed it
                     row = await store.claim(runtime.id)
                 await runtime.shared.refresh()
             restored = await ExecutionReader(program, store).restore(row, row.records)
