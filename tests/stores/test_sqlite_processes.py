@@ -10,7 +10,7 @@ import pytest
 
 from triggerflow.stores import SQLiteStore
 from triggerflow.testing.store_changes import request
-from triggerflow.testing.store_tools import new
+from triggerflow.testing.store_tools import more, new
 
 PERFORMER = Path(__file__).parent / "performer.py"
 REQUESTS = 120
@@ -63,3 +63,49 @@ async def test_each_request_is_performed_once_by_processes_that_are_killed(tmp_p
         records = [data.decode() for name in names for _, data in await store.records(name)]
         assert sorted(records) == sorted(f"r{index}" for index in range(REQUESTS))
         assert killed > 0
+
+
+#: Appends one record to execution "y" for each line that it reads.
+WRITER = """
+import asyncio, sys
+from triggerflow.stores import SQLiteStore
+from triggerflow.testing.store_tools import more, new
+
+async def main():
+    async with SQLiteStore(sys.argv[1], synchronous="NORMAL") as store:
+        await store.append([new("y")])
+        print("ready", flush=True)
+        for number, _ in enumerate(iter(sys.stdin.readline, "")):
+            await store.append([more("y", number, b"b")])
+            print("done", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_time
+async def test_a_record_of_another_process_is_told_although_own_ones_follow_at_once(tmp_path: Path) -> None:
+    """A store looks at the file from time to time; the newest record is an own one then."""
+    path = tmp_path / "runs.db"
+    async with SQLiteStore(path, synchronous="NORMAL", busy_timeout=30) as store:
+        await store.append([new("x")])
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WRITER, str(path)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert await process.stdout.readline() == b"ready\n"
+            cursor = (await store.wait_changes()).cursor
+            for number in range(20):
+                waiting = asyncio.create_task(store.wait_changes(cursor, timeout=10, own=False))
+                await asyncio.sleep(0.01)
+                process.stdin.write(b"\n")
+                await process.stdout.readline()
+                await store.append([more("x", number, b"a")])
+                changes = await waiting
+                assert "y" in changes.executions
+                cursor = changes.cursor
+        finally:
+            process.stdin.close()
+            await process.wait()

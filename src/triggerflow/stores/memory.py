@@ -278,7 +278,7 @@ class MemoryStore(OpenedInScripts):
             freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
             requests += self._reply(add)
             released += freed
-        self.data.log.add("executions", changed, "" if released else self._owner)
+        self.data.log.add("executions", changed, "" if any(add.releases for add in appends) else self._owner)
         self.data.log.add("executions", released)
         self.data.log.add("requests", requests)
         self.data.log.add("flows", flows)

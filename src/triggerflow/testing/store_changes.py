@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from .._core.errors import StoreConflict, StoreUnavailable, UnknownExecution
 from ..stores.protocol import REPLY_KEPT, Append, Changes, ExecutionRow, Reply, Request, StatusName, Store
 from .store_tools import ManualClock, fields, more, new, refused
@@ -352,6 +354,36 @@ class ChangesConformance:
                 await writer.post(request(f"{number}"))
                 changes = await waiting
                 assert (changes.executions, changes.requests) == (("x",), (f"{number}",))
+
+    async def test_who_ignores_own_records_misses_nothing_of_others(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x")])
+            await other.append([new("y")])
+            cursor = (await store.wait_changes()).cursor
+            for number in range(20):
+                waiting = asyncio.create_task(store.wait_changes(cursor, timeout=PATIENCE, own=False))
+                await asyncio.sleep(0)
+                await store.append([more("x", 2 * number, b"a")])
+                await other.append([more("y", number, b"b")])
+                await store.append([more("x", 2 * number + 1, b"c")])
+                told = set[str]()
+                async with asyncio.timeout(PATIENCE):
+                    while "y" not in told:
+                        changes = await waiting
+                        told.update(changes.executions)
+                        cursor = changes.cursor
+                        waiting = asyncio.create_task(store.wait_changes(cursor, timeout=0, own=False))
+                await waiting
+
+    async def test_who_ignores_own_records_hears_of_a_release_and_a_request(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x")])
+            cursor = (await store.wait_changes()).cursor
+            await store.append([msgspec.structs.replace(more("x", 0, b"a"), releases=True)])
+            changes = await store.wait_changes(cursor, timeout=PATIENCE, own=False)
+            assert changes.executions == ("x",)
+            await store.post(request("1"))
+            assert (await store.wait_changes(changes.cursor, timeout=PATIENCE, own=False)).requests == ("1",)
 
     async def test_a_wait_ends_with_its_time_its_task_or_its_store(self) -> None:
         async with self.open_store() as other:

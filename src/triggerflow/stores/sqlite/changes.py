@@ -62,6 +62,10 @@ class Keys(NamedTuple):
         """These keys and the next ones; only the next ones, if there are others in between."""
         return Keys(self.first if self.last == first else first, last)
 
+    def are_all_after(self, key: int, newest: int) -> bool:
+        """Whether these are all keys after this one, if `newest` is the newest key."""
+        return self.first <= key and newest == self.last
+
 
 def newest(connection: sqlite3.Connection) -> tuple[int, int]:
     """The newest keys of a record and of a note; 0 if there is none."""

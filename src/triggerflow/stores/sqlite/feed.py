@@ -168,15 +168,17 @@ class Feed:
                 self._stop.wait(RETRY_SECONDS)
 
     def _look_until_nobody_waits(self, connection: sqlite3.Connection) -> bool:
-        noted = 0
+        seen = (0, 0)
         known: int | None = None  # so that the first look announces what was committed before it
         idle = quiet = 0.0
         while not self._stop.is_set():
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             if version != known:
-                record, note = newest(connection)
-                own = known is not None and note == noted and record == self.ownership.own.last
-                known, noted, quiet = version, note, 0.0
+                before, seen = seen, newest(connection)
+                own = (
+                    known is not None and seen[1] == before[1] and self.ownership.own.are_all_after(before[0], seen[0])
+                )
+                known, quiet = version, 0.0
                 self.announce(own=own)
             pause = BUSY_LOOK_SECONDS if quiet < BUSY_SECONDS else LOOK_SECONDS
             self._stop.wait(pause)
