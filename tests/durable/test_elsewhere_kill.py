@@ -125,6 +125,8 @@ class World:
                 await desk().create_execution(store=store, id=id).async_begin()
         owners = [asyncio.create_task(self.owner()) for _ in range(2)]
         try:
+            while len(self._victims) < len(owners):  # noqa: ASYNC110 - they have to be there, so that they can be killed
+                await asyncio.sleep(0.01)
             await asyncio.gather(self.caller(kills=True), self.caller(kills=False))
         finally:
             for task in owners:
