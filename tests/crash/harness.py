@@ -286,10 +286,11 @@ class World:
         starting: set[str] = set()
         while len(self.done) < len(self.values) or self._sent:
             await self._look(watched, starting)
+            if process.stdin.is_closing():  # it is dead; whoever listens finds out
+                return
             lines, self._outbox = self._outbox, []
-            for command in lines:
-                process.stdin.write(json.dumps(command).encode() + b"\n")
-            with suppress(ConnectionError):  # it is dead; whoever listens finds out
+            process.stdin.write(b"".join(json.dumps(command).encode() + b"\n" for command in lines))
+            with suppress(ConnectionError):
                 await process.stdin.drain()
             await asyncio.sleep(0.02)
 
