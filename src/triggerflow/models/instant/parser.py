@@ -41,7 +41,7 @@ _LONGEST_WRAPPER = 512
 _COMPARED = 1_000
 """With so many objects of a list an object after it is compared."""
 _NO_UTF_8 = re.compile("[\udc80-\udcff]")
-"""What the decoder makes of such bytes."""
+"""The characters with which the decoder marks bytes that are no UTF-8."""
 _NOTHING = re.compile(r"(?!)")
 
 

@@ -46,7 +46,7 @@ class EventFilter:
         return b"".join(parts)
 
     def end(self) -> bytes:
-        """What is left: an event without its end."""
+        """Return the last event if the stream ended before the blank line that closes it."""
         rest = b"" if not self._is_long and self._says_nothing(self._held) else self._held
         self.passed = self.passed or bool(rest)
         return rest
