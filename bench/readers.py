@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from triggerflow import TriggerFlow
-from triggerflow.durable.loading import read_items
-from triggerflow.durable.reader import ExecutionReader
+from triggerflow.durable.format.loading import read_items
+from triggerflow.durable.format.reader import ExecutionReader
 from triggerflow.extension import runtime_of
 from triggerflow.stores import SQLiteStore
 

@@ -18,7 +18,7 @@ from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
-from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.durable.format.versions import Verdict, apply_map, compare, in_use, inspect
 from triggerflow.errors import DefinitionError, SnapshotError
 
 RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))

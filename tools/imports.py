@@ -31,6 +31,14 @@ HOUSES = {
         {"errors", "records"},
         {"_core"},
     ],
+    f"{PACKAGE}.durable": [
+        {""},
+        {"history", "workers"},
+        {"schedules"},
+        {"executions"},
+        {"hub"},
+        {"format"},
+    ],
     f"{PACKAGE}.models": [
         {"", "openai", "anthropic"},
         {"request"},

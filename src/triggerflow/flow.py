@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from .build.typed import Reducer, Signal
     from .diagram import RunView
     from .diagram.graph import Mode
-    from .durable.history import History
-    from .durable.schedule_state import Missed, Overlap
-    from .durable.schedules import Schedule, Schedules
-    from .durable.shared import SharedView
-    from .durable.versions import Verdict
+    from .durable.executions.shared import SharedView
+    from .durable.format.versions import Verdict
+    from .durable.history.history import History
+    from .durable.schedules.schedule_state import Missed, Overlap
+    from .durable.schedules.schedules import Schedule, Schedules
     from .run.shared import Operation
     from .run.stream import StreamReader
     from .stores.protocol import Store
@@ -466,7 +466,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             cleanup_timeout=cleanup_timeout,
             max_losses=max_losses,
         )
-        from .durable.submission import submit
+        from .durable.executions.submission import submit
 
         made = await submit(
             self._runtime, store, options, value,
@@ -552,7 +552,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """
         store = self._store(store, "flow.async_retry")
         self._runtime.require_name()
-        from .durable.retrying import released_on_error, reopen
+        from .durable.executions.retrying import released_on_error, reopen
 
         resources = None if runtime_resources is None else dict(runtime_resources)
         now = self._runtime.environment.now()
@@ -566,13 +566,13 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
     def history(self, store: Store | None = None) -> History:
         """The stored executions of this flow: list, read, fork, compare, prune and export them. See `History`."""
-        from .durable.history import History
+        from .durable.history.history import History
 
         return History(self._runtime, self._store(store, "history"))
 
     def schedules(self, store: Store | None = None) -> Schedules:
         """The schedules of this flow: list, read, change, pause, trigger and delete them. See `Schedules`."""
-        from .durable.schedules import Schedules
+        from .durable.schedules.schedules import Schedules
 
         return Schedules(self._runtime, self._store(store, "schedules"))
 
@@ -786,7 +786,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         if store is None:
             return None
         self._runtime.require_name()
-        from .durable.commit import session_of
+        from .durable.executions.commit import session_of
 
         return session_of(store).shared_view(self._runtime.program())
 
@@ -828,7 +828,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         are not saved: pass them again. `operator_map` maps the ids of renamed operators, old to new; see
         `inspect_load`. Raises `SnapshotError` if the source is damaged or does not fit this definition.
         """
-        from .durable.versions import apply_map
+        from .durable.format.versions import apply_map
         from .run.saving import read  # not needed to run a flow, and slow to import
 
         data = dict(read(source, encoding))
@@ -848,7 +848,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `Verdict.reasons` says why; `Verdict.map_form` is a template for the `operator_map` of `load_execution`.
         Raises `SnapshotError` if the source is not a saved execution.
         """
-        from .durable.versions import inspect
+        from .durable.format.versions import inspect
         from .run.saving import read
 
         state = read(source, encoding).get("state")
@@ -943,7 +943,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
 def _stored(*arguments: Any, **details: Any) -> ExecutionRuntime:
     """The runtime of a durable execution."""
-    from .durable.stored import stored_runtime
+    from .durable.executions.stored import stored_runtime
 
     return stored_runtime(*arguments, **details)
 

@@ -11,9 +11,9 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.state import RunState
 from triggerflow.backend import ExecutionInfo, Frame, Moment, StoreBackend
 from triggerflow.backend.values import losses_of
-from triggerflow.durable.codec import encode
-from triggerflow.durable.commit_buffer import status_and_due
-from triggerflow.durable.metadata import write_definition
+from triggerflow.durable.executions.commit_buffer import status_and_due
+from triggerflow.durable.format.codec import encode
+from triggerflow.durable.format.metadata import write_definition
 from triggerflow.serialize.marked import plain
 from triggerflow.serialize.payload import Types
 from triggerflow.stores import Store

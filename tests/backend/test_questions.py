@@ -12,7 +12,7 @@ import pytest
 
 from triggerflow import TriggerFlow
 from triggerflow.backend import BadRequest, QuestionInfo, StoreBackend
-from triggerflow.durable.metadata import LISTS_QUESTIONS
+from triggerflow.durable.format.metadata import LISTS_QUESTIONS
 from triggerflow.stores import MemoryData, MemoryStore, Store
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.support import turns
 from triggerflow import TriggerFlow
 from triggerflow._core.errors import PayloadError, SnapshotError, StoreDamaged
-from triggerflow.durable import payloads
-from triggerflow.durable.payloads import fold, references, unfold
+from triggerflow.durable.format import payloads
+from triggerflow.durable.format.payloads import fold, references, unfold
 from triggerflow.serialize.payload import DEPTH, Types
 from triggerflow.stores import MemoryStore
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from triggerflow.durable.reader import ExecutionReader
+from triggerflow.durable.format.reader import ExecutionReader
 from triggerflow.extension import flow_runtime_of
 from triggerflow.run.program import Program
 from triggerflow.stores.protocol import ExecutionRow, Store

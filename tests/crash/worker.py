@@ -14,7 +14,7 @@ from typing import Any
 
 from triggerflow import Execution
 from triggerflow.durable import Worker
-from triggerflow.durable.loading import RestoredExecution, write_snapshot
+from triggerflow.durable.format.loading import RestoredExecution, write_snapshot
 from triggerflow.extension import runtime_of
 
 from .place import open_store

@@ -14,8 +14,8 @@ import msgspec
 from tests.support import turns
 from triggerflow import TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
-from triggerflow.durable.commit import session_of
-from triggerflow.durable.reader import ExecutionReader
+from triggerflow.durable.executions.commit import session_of
+from triggerflow.durable.format.reader import ExecutionReader
 from triggerflow.errors import StoreUnavailable
 from triggerflow.extension import runtime_of
 from triggerflow.stores.memory import MemoryStore

@@ -216,7 +216,7 @@ async def test_a_snapshot_that_cannot_be_written_is_told_once(
     open_store: Open, spoil: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is a cache, and the execution goes on; but each recovery is longer, which somebody should know."""
-    monkeypatch.setattr("triggerflow.durable.stored.SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr("triggerflow.durable.executions.stored.SNAPSHOT_EVERY", 10)
     flow = TriggerFlow(name="flow")
     flow.register_type(Unwritable)
 

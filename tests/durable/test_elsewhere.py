@@ -16,8 +16,8 @@ from tests.durable.conftest import Open
 from tests.support import drain, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
-from triggerflow.durable.commit import session_of
-from triggerflow.durable.mirror import BEAT
+from triggerflow.durable.executions.commit import session_of
+from triggerflow.durable.executions.mirror import BEAT
 from triggerflow.errors import (
     AlreadyAnswered,
     AlreadyStarted,

@@ -17,7 +17,7 @@ from tests.support import read, turns
 from triggerflow import TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
 from triggerflow._core import events
 from triggerflow.durable import Worker
-from triggerflow.durable.commit import session_of
+from triggerflow.durable.executions.commit import session_of
 from triggerflow.stores import MemoryData, MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from triggerflow.durable.commit import session_of
+from triggerflow.durable.executions.commit import session_of
 from triggerflow.durable.hub import Watch
 from triggerflow.errors import StoreUnavailable
 from triggerflow.stores import Changes, MemoryData, MemoryStore

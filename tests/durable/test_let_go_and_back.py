@@ -221,7 +221,7 @@ async def test_a_snapshot_of_what_is_let_go_of_is_given_up(
     store: FailingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot is a cache: that it could not be kept is nobody's failure, and no task fails unseen."""
-    monkeypatch.setattr("triggerflow.durable.stored.SNAPSHOT_EVERY", 1)
+    monkeypatch.setattr("triggerflow.durable.executions.stored.SNAPSHOT_EVERY", 1)
     failed: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
 

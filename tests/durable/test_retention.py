@@ -12,7 +12,7 @@ from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.errors import ExecutionLeased
-from triggerflow.durable.payloads import references
+from triggerflow.durable.format.payloads import references
 from triggerflow.errors import StoreDamaged, UsageError
 
 Open = Callable[[], Any]

@@ -533,7 +533,7 @@ async def test_the_process_where_it_failed_runs_the_retry_of_another_one(
 
 async def reopen_only(flow: TriggerFlow, store: Any, id: str) -> None:
     """What `async_retry` does up to the append of the records."""
-    from triggerflow.durable.retrying import reopen
+    from triggerflow.durable.executions.retrying import reopen
 
     runtime = flow._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     await reopen(runtime.program(), store, id, runtime.environment.now())

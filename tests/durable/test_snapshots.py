@@ -45,7 +45,7 @@ async def snapshots(store: Any, id: str) -> list[tuple[int, int]]:
 
 
 async def test_the_file_grows_with_what_has_happened(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggerflow.durable.stored.SNAPSHOT_EVERY", 50)
+    monkeypatch.setattr("triggerflow.durable.executions.stored.SNAPSHOT_EVERY", 50)
     flow = counting()
     async with open_store() as store:
         execution = flow.create_execution(store=store, id="c")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggerflow.durable.schedule_state import MISSED, OVERLAP, ScheduleState, delayed, look
-from triggerflow.durable.ticks import Cron, Interval, in_utc
+from triggerflow.durable.schedules.schedule_state import MISSED, OVERLAP, ScheduleState, delayed, look
+from triggerflow.durable.schedules.ticks import Cron, Interval, in_utc
 from triggerflow.errors import DefinitionError
 
 #: Clocks that are changed: by an hour in the night, by half an hour, at midnight, on the southern half, and never.

@@ -18,7 +18,7 @@ import pytest
 from tests.support import Gauge, read
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
-from triggerflow.durable.stored import stored_of
+from triggerflow.durable.executions.stored import stored_of
 from triggerflow.errors import (
     ExecutionClosed,
     ExecutionSuspended,

@@ -40,7 +40,7 @@ from tests.stored import flows
 from tests.virtual_time import VirtualTimeLoop
 from triggerflow import TriggerFlow, records
 from triggerflow.durable import Worker
-from triggerflow.durable import stored
+from triggerflow.durable.executions import stored
 from triggerflow.stores import SQLiteStore
 
 

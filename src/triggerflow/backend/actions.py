@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from .._core.errors import ExecutionClosed
-from ..durable.commit import StoreSession
-from ..durable.requests import read_reply, write_request
+from ..durable.executions.commit import StoreSession
+from ..durable.executions.requests import read_reply, write_request
 from ..run import actions
 from ..run.actions import Action
 from ..serialize.payload import Types

@@ -16,8 +16,8 @@ from .._core.errors import RecordsTrimmed
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.tasks import start_task
-from ..durable.commit import session_of
-from ..durable.reader import ExecutionReader, Place, Step
+from ..durable.executions.commit import session_of
+from ..durable.format.reader import ExecutionReader, Place, Step
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .shapes import Frame, QuestionChange, RunChange
 from .values import failed, losses_of, shown, shown_record, state_info, sub_flow_of

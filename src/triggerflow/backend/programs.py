@@ -6,8 +6,8 @@ from .._core.definition import Definition
 from .._core.operators import compile_plan
 from .._core.plan import Plan
 from ..build.contract import Contract
-from ..durable.metadata import read_definition
-from ..durable.reader import ExecutionReader, Start
+from ..durable.format.metadata import read_definition
+from ..durable.format.reader import ExecutionReader, Start
 from ..run.flow_runtime import FlowRuntime
 from ..run.program import Program
 from ..serialize.payload import Types

@@ -12,18 +12,18 @@ from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, Us
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
 from ..drivers.asyncio import REAL
-from ..durable.archive import export
-from ..durable.commit import session_of
-from ..durable.copying import renamed
-from ..durable.diff import Difference, difference
-from ..durable.following import StoreReader
-from ..durable.fork import fork_of
-from ..durable.listing import put_copies, questions_of
-from ..durable.metadata import lists_questions
-from ..durable.questions import QuestionData, read_question
-from ..durable.reader import ExecutionReader
-from ..durable.retrying import reopen
-from ..durable.submission import submit
+from ..durable.executions.commit import session_of
+from ..durable.executions.retrying import reopen
+from ..durable.executions.submission import submit
+from ..durable.format.metadata import lists_questions
+from ..durable.format.questions import QuestionData, read_question
+from ..durable.format.reader import ExecutionReader
+from ..durable.history.archive import export
+from ..durable.history.copying import renamed
+from ..durable.history.diff import Difference, difference
+from ..durable.history.following import StoreReader
+from ..durable.history.fork import fork_of
+from ..durable.history.listing import put_copies, questions_of
 from ..run.flow_runtime import FlowRuntime
 from ..run.ingress import check_delay
 from ..run.options import Options, check_labels, check_reuse, same_value

@@ -9,8 +9,8 @@ from .._core.definition import OperatorKind
 from .._core.errors import PayloadError
 from .._core.machine import Machine
 from .._core.state import UNSET, Interrupt, RunChunk
-from ..durable.codec import VALUES
-from ..durable.text import name_of
+from ..durable.format.codec import VALUES
+from ..durable.format.text import name_of
 from ..run.subflow import path_of
 from ..serialize.marked import TYPE, plain
 from ..serialize.payload import Types

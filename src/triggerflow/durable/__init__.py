@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from .history import History
-from .schedules import Schedule, Schedules
-from .worker import Worker
+from .history.history import History
+from .schedules.schedules import Schedule, Schedules
+from .workers.worker import Worker
 
 __all__ = ["History", "Schedule", "Schedules", "Worker"]
 

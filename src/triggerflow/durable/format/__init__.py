@@ -1,0 +1,1 @@
+"""The stored form of executions: records, values, snapshots and rows; their reading, and moves to a new definition."""

@@ -1,0 +1,1 @@
+"""What a store has of executions: listed, read, compared, copied, compacted and deleted."""

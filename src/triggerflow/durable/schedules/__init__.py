@@ -1,0 +1,1 @@
+"""Executions that workers start at given times."""
