@@ -19,6 +19,9 @@ PACKAGE = "triggerflow"
 HOUSES = {
     PACKAGE: [
         {"testing"},
+        {"cli"},
+        {"server", "client", "terminal", "telemetry"},
+        {"wire"},
         {""},
         {"extension"},
         {"flow"},
