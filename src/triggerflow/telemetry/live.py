@@ -5,6 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from math import nextafter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -79,7 +80,7 @@ class Telemetry:
         self._nest = nest
         self._at = None if after is None else read_cursor(after)
         #: what has happened before was counted before
-        self._since = REAL.now() if self._at is None else self._at.until
+        self._since = nextafter(REAL.now(), 0) if self._at is None else self._at.until
         #: the folds of open executions, the least recently used first
         self._folds: OrderedDict[str, Projector] = OrderedDict()
         #: for other executions: up to which frame they were exported, the least recently used first

@@ -5,6 +5,7 @@ from outside or that a timer holds back. All of them are children of the executi
 by links: a run often outlives what has caused it, or begins long after it, and one run can be one of thousands.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +19,16 @@ FINAL = ("completed", "failed", "cancelled")
 #: How many events and links a span has at most, and how long the text of a captured value is.
 MOST, LONGEST = 128, 16_384
 
-Attributes = dict[str, str | int | float | bool]
+Attributes = dict[str, str | int | float | bool | Sequence[str]]
+
+
+#: Fields of the record of a call of a model, and their attributes.
+_CALL = {
+    "model": names.RESPONSE_MODEL,
+    "id": names.RESPONSE_ID,
+    "input_tokens": names.INPUT_TOKENS,
+    "output_tokens": names.OUTPUT_TOKENS,
+}
 
 
 class Mark(msgspec.Struct):
@@ -42,8 +52,9 @@ class Span(msgspec.Struct, kw_only=True):
     links: list[tuple[Parent, str]] = []
     #: the name of the error's class; None without an error
     error: str | None = None
-    #: whether it came from outside of the execution
+    #: whether it came from outside of the execution, or calls something outside
     incoming: bool = False
+    calls_out: bool = False
     #: the number of the frame with which it has ended
     frame: int = 0
 
@@ -208,7 +219,10 @@ class Projector:
                 self._questions[asked.id] = self._question_span(asked.id, asked.type, frame, since)
 
     def _begin_fork(self, at: int) -> None:
-        """What is open after the copied frames begins now."""
+        """What is open after the copied frames begins now. The attempts have run in the original only."""
+        for run in self._runs.values():
+            if not run.is_step:
+                run.span, run.ready = None, at
         open_now = [self._root, *(it.span for it in self._runs.values()), *self._questions.values()]
         for span in (*open_now, *self._signals.values()):
             if span is not None:
@@ -295,7 +309,8 @@ class Projector:
             elif run.span is not None:
                 self._close_run(run, change, frame, at)
             run.attempt, run.losses = change.attempt, change.losses
-        if change.phase == "running" and change.attempt > 0:
+        # What was submitted, or retried, begins when a process takes it.
+        if change.phase == "running" and change.attempt > 0 and frame.kind != "retried":
             if run.span is None:
                 self._begin_run(run, frame, at)
             else:
@@ -387,6 +402,30 @@ class Projector:
 
     def _calls(self, run: _Run, span: Span, frame: Frame) -> None:
         """The calls of models that the record of an attempt's end has."""
+        if frame.record.get("run") != run.number:
+            return
+        for number, call in enumerate(frame.record.get("calls") or (), 1):
+            attributes: Attributes = {names.OPERATION_NAME: names.CHAT, names.EXECUTION: self.info.id}
+            for field, name in _CALL.items():
+                if field in call:
+                    attributes[name] = call[field]
+            if "finish" in call:
+                attributes[names.FINISH_REASONS] = [call["finish"]]
+            begun = _ns(call["at"])
+            made = Span(
+                name=f"{names.CHAT} {call.get('model', '')}".rstrip(),
+                id=self.ids.call(self.info.id, run.number, run.attempt, number),
+                parent=self.ids.parent(span.id),
+                start=begun,
+                attributes=attributes,
+                events=[],
+                links=[],
+                calls_out=True,
+            )
+            end = begun + _ns(call["seconds"])
+            if "error" in call:
+                self._fail(made, {"type": call["error"]}, end)
+            self._finish(made, frame, end)
 
     def _causes(self, change: RunChange, frame: Frame) -> list[tuple[Parent, str]]:
         """Links to what has caused a run with this frame."""
@@ -447,7 +486,7 @@ class Projector:
         span.attributes[names.OUTCOME] = outcome
         self._finish(span, frame, at)
         if outcome == "fired":
-            late = max(0.0, at / 1e9 - span.start / 1e9 - float(span.attributes[names.DELAY]))
+            late = max(0.0, at / 1e9 - span.start / 1e9 - float(str(span.attributes[names.DELAY])))
             self._count(names.LATENESS, late, frame, timer="signal")
 
     def _question(self, id: str, is_open: bool, frame: Frame, at: int) -> None:
@@ -528,7 +567,7 @@ def _mark(span: Span, name: str, at: int, attributes: Attributes | None = None) 
         span.events.append(Mark(name, max(at, span.start), attributes or {}))
     else:
         dropped = span.attributes.get(names.DROPPED, 0)
-        span.attributes[names.DROPPED] = int(dropped) + 1
+        span.attributes[names.DROPPED] = int(str(dropped)) + 1
 
 
 def _ns(at: float) -> int:

@@ -1,7 +1,6 @@
 """Spans as objects of the OpenTelemetry SDK, and the exporters that take them."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -47,7 +46,7 @@ def readable(span: Span, ids: Ids, resource: Resource) -> ReadableSpan:
         attributes=span.attributes,
         events=[Event(it.name, it.attributes, it.at) for it in span.events],
         links=[Link(context_of(to, remote=why in ("caller", "original")), {names.LINK: why}) for to, why in span.links],
-        kind=SpanKind.CONSUMER if span.incoming else SpanKind.INTERNAL,
+        kind=SpanKind.CONSUMER if span.incoming else SpanKind.CLIENT if span.calls_out else SpanKind.INTERNAL,
         status=Status(StatusCode.UNSET) if span.error is None else Status(StatusCode.ERROR, span.error),
         start_time=span.start,
         end_time=span.end,
@@ -78,7 +77,7 @@ def as_tree(spans: Sequence[ReadableSpan]) -> str:
     lines: list[str] = []
 
     def add(parent: int, depth: int) -> None:
-        for span in sorted(below.get(parent, ()), key=lambda it: (it.start_time or 0, it.name)):
+        for span in sorted(below.get(parent, ()), key=_order):
             seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
             given = span.attributes or {}
             said = [str(given[key]) for key in (names.STATUS, names.OUTCOME, names.ERROR_TYPE) if key in given]
@@ -91,9 +90,9 @@ def as_tree(spans: Sequence[ReadableSpan]) -> str:
     return "\n".join(lines)
 
 
-def as_lines(spans: Sequence[ReadableSpan]) -> str:
-    """Spans as JSON, one a line."""
-    return "\n".join(json.dumps(json.loads(span.to_json()), sort_keys=True) for span in spans)
+def _order(span: ReadableSpan) -> tuple[int, int]:
+    frame = (span.attributes or {}).get(names.FRAME, 0)
+    return span.start_time or 0, frame if isinstance(frame, int) else 0
 
 
 def _id(context: SpanContext | None) -> int:
