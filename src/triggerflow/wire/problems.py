@@ -56,6 +56,8 @@ STATUS: dict[str, int] = {
     "owned_elsewhere": 503,
     "records_trimmed": 410,
     "too_large": 413,
+    "too_long": 414,
+    "too_slow": 408,
     "not_json": 415,
     "value_does_not_fit": 422,
     "value_cannot_be_recorded": 422,
