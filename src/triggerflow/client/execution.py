@@ -119,9 +119,7 @@ class RemoteExecution:
         """Raises `UsageError`: this process does not run the execution."""
         refuse("execution.async_suspend()", "only the process that runs an execution can stop running it")
 
-    async def async_start(
-        self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None
-    ) -> Any:
+    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> Any:
         """Start the execution unless it has started, wait for its end, and return its result.
 
         Raises what failed (`RemoteChunkError`, `ContractError` ...), `ExecutionCancelled`, `TimeoutError` after
@@ -197,9 +195,7 @@ class RemoteExecution:
         if ended.status == "cancelled":
             raise ExecutionCancelled(ended.reason, self._id)
         why = ended.error
-        raise failure_from_record(
-            repr(self), None if why is None else ErrorInfo(why.type, why.message, why.chunk)
-        )
+        raise failure_from_record(repr(self), None if why is None else ErrorInfo(why.type, why.message, why.chunk))
 
     async def async_settled(self, *, timeout: float | None = None) -> bool:
         """Wait until no chunk runs, no source is read and no timer is due. Returns False after `timeout` seconds.
@@ -421,6 +417,14 @@ class RemoteExecution:
     def require_resource(self, key: str) -> Any:
         """Raises `UsageError`: resources are objects of the process that runs the execution."""
         _no_resources("execution.require_resource()")
+
+    def set_runtime_resource(self, key: str, value: Any) -> NoReturn:
+        """Raises `UsageError`: resources are objects of the process that runs the execution."""
+        _no_resources("execution.set_runtime_resource()")
+
+    def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> NoReturn:
+        """Raises `UsageError`: resources are objects of the process that runs the execution."""
+        _no_resources("execution.update_runtime_resources()")
 
     # -- observing ---------------------------------------------------------------------------------------------------
 

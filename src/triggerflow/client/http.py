@@ -1,6 +1,5 @@
 """`HTTPBackend`: a `Backend` over HTTP."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from ssl import SSLContext
@@ -33,7 +32,7 @@ from ..backend.protocol import ACTION_WAIT
 from ..backend.shapes import StatusName
 from ..build.arguments import seconds, whole
 from ..drivers.asyncio import REAL
-from ..errors import ExecutionExists
+from ..errors import ExecutionExists, PayloadError
 from ..flow import UNSET
 from ..wire import ACTION_ROUTES, ForkBody, StartBody, body_of
 from ..wire.events import FRAME, ITEM, MAX_EVENT
@@ -342,9 +341,4 @@ def _encode(body: Any, where: str) -> bytes:
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, TypeError, RecursionError) as error:
-        from ..errors import PayloadError
-
         raise PayloadError(f"{where} cannot be sent as JSON: {type(error).__name__}") from None
-
-
-__all__ = ["HTTPBackend", "asyncio"]

@@ -16,7 +16,7 @@ BUFFER = 1024
 
 class RemoteStreamReader:
     """An async iterator over a runtime stream, as `StreamReader` is in process. `position` is the number of the last
-    item that it returned, and `path` the path of the sub-flow that put it.
+    item that it returned.
 
     No writer waits for it, and it misses nothing: items come out of the store. Raises `TimeoutError` (no item within
     `timeout` seconds; ask again for the next one), and the failure of the execution after the last item.
@@ -38,13 +38,18 @@ class RemoteStreamReader:
         if buffer < 1 or after < 0:
             raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
         self.position = after
-        self.path = ""
+        self._path = ""
         self._begin: Callable[[], Awaitable[None]] | None = begin
         self._items = items
         self._fail = fail
         self._timeout = timeout
         self._reading: AsyncIterator[Item] | None = None
         self._left = False
+
+    @property
+    def path(self) -> str:
+        """The path of the sub-flow that put the last item; "" for the flow itself."""
+        return self._path
 
     def __aiter__(self) -> Self:
         return self
@@ -67,7 +72,7 @@ class RemoteStreamReader:
         except BaseException:  # the next call goes on after the last item
             await self._leave()
             raise
-        self.position, self.path = item.number, item.path
+        self.position, self._path = item.number, item.path
         return item.item
 
     async def _next(self, reading: AsyncIterator[Item]) -> Item:

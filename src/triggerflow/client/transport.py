@@ -117,18 +117,6 @@ class Transport:
             else:
                 return self._read(url, call.route, body)
 
-    async def first_try(self, call: Call) -> tuple[Any, bool]:
-        """Like `call`; also tells whether the first try has succeeded, so that the server got the call once."""
-        trouble = Trouble(self)
-        while True:
-            url = self.url
-            try:
-                body = await self._once(url, call)
-            except Broken as broken:
-                await trouble.pause(url, broken)
-            else:
-                return self._read(url, call.route, body), trouble.tries == 0
-
     def _read(self, url: str, route: Route, body: bytes) -> Any:
         try:
             return msgspec.json.decode(body, type=route.answer)
@@ -145,9 +133,7 @@ class Transport:
             raise Broken(f"it has not answered for {settings.timeout + call.wait:g} s") from None
 
     @asynccontextmanager
-    async def _response(
-        self, url: str, call: Call, accept: str, silence: float
-    ) -> "AsyncGenerator[httpx2.Response]":
+    async def _response(self, url: str, call: Call, accept: str, silence: float) -> "AsyncGenerator[httpx2.Response]":
         """Send a call to one server. Raises `Broken`, or the error that the server answers with."""
         import httpx2  # it takes a quarter of a second
 
@@ -216,7 +202,7 @@ class Transport:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != EVENT_STREAM:
                 raise _no_server(url, f"it answers a request for events with {kind[:50]!r}")
-            async with aclosing(response.aiter_raw()) as pieces:  # pyright: ignore[reportArgumentType] - a generator
+            async with aclosing(response.aiter_raw()) as pieces:
                 async for piece in pieces:
                     try:
                         events = decoder.feed(piece)
@@ -233,11 +219,13 @@ class Transport:
         while True:
             url = self.url
             try:
-                async with self._response(url, call, "*/*", self.settings.silence) as response:
-                    async with aclosing(response.aiter_raw()) as pieces:  # pyright: ignore[reportArgumentType]
-                        async for piece in pieces:
-                            size += len(piece)
-                            yield piece
+                async with (
+                    self._response(url, call, "*/*", self.settings.silence) as response,
+                    aclosing(response.aiter_raw()) as pieces,
+                ):
+                    async for piece in pieces:
+                        size += len(piece)
+                        yield piece
                 return
             except Broken as broken:
                 if size:
@@ -300,7 +288,7 @@ class Trouble:
 async def _body(response: "httpx2.Response", limit: int, url: str) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async with aclosing(response.aiter_raw()) as pieces:  # pyright: ignore[reportArgumentType] - a generator
+    async with aclosing(response.aiter_raw()) as pieces:
         async for piece in pieces:
             size += len(piece)
             if size > limit:

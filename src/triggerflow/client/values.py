@@ -20,7 +20,7 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
     Raises `PayloadError` for a value that JSON would change: a float that is not finite, a key that is no text, an
     object of another class.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if value is None or kind is bool or kind is str:
         return value
     if kind is int:
@@ -33,10 +33,12 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
         return value
     if depth > DEPTH:
         raise PayloadError(f"{where} is nested deeper than {DEPTH} levels, or contains itself")
-    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
+    if isinstance(value, list | tuple | set | frozenset) and not hasattr(kind, "_fields"):
         return [as_json(item, where, depth + 1) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {_key(key, where): as_json(item, where, depth + 1) for key, item in cast("dict[Any, Any]", value).items()}
+        return {
+            _key(key, where): as_json(item, where, depth + 1) for key, item in cast("dict[Any, Any]", value).items()
+        }
     return as_json(_fields(value, where), where, depth + 1)
 
 
@@ -54,10 +56,10 @@ def _fields(value: Any, where: str) -> Any:
             return plain(value)
     dump = getattr(value, "model_dump", None)
     try:
-        if callable(dump) and hasattr(type(value), "model_fields"):
+        if callable(dump) and hasattr(cast("Any", type(value)), "model_fields"):
             return dump(mode="json")
         if hasattr(value, "_asdict"):
-            return value._asdict()  # noqa: SLF001 - the public method of a named tuple
+            return value._asdict()
         return msgspec.to_builtins(value)
     except Exception:
         raise PayloadError(
