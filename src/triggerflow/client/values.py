@@ -20,7 +20,7 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
     Raises `PayloadError` for a value that JSON would change: a float that is not finite, a key that is no text, an
     object of another class.
     """
-    kind: Any = type(value)
+    kind = cast("type[Any]", type(value))
     if value is None or kind is bool or kind is str:
         return value
     if kind is int:
