@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import needs_postgres, shared_cluster
+from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from triggerflow import TriggerFlow
 from triggerflow.backend import StoreBackend
 from triggerflow.errors import StoreDamaged, StoreUnavailable
@@ -46,7 +46,7 @@ async def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         async with SQLiteStore(path, read_only=True):
             pass
-    assert not list(tmp_path.iterdir())
+    assert not os.listdir(tmp_path)
 
 
 async def test_an_older_and_a_foreign_file_are_refused_and_not_touched(tmp_path: Path) -> None:
@@ -104,3 +104,16 @@ async def test_a_schema_that_is_not_there_is_not_made() -> None:
         with pytest.raises(StoreUnavailable, match="no tables"):
             async with store:
                 pass
+
+
+@needs_postgres
+async def test_pruning_with_shrink_works_on_postgres() -> None:
+    flow = TriggerFlow("pruned on postgres")
+
+    async def same(data):
+        return data.value
+
+    flow.to(same).end()
+    async with postgres_store() as store:
+        await flow.create_execution(store=store).async_start(1)
+        assert (await flow.history(store).prune(keep=0, shrink=True)).deleted == 1

@@ -37,13 +37,18 @@ def connect(
 
 
 def _reading(path: Path) -> str:
-    """The URI under which SQLite opens the file for reading only.
+    """The URI under which SQLite opens a file that is only read.
 
-    To read a file in WAL mode, SQLite needs a -shm file beside it, or makes one. Where it cannot, and nobody has left a
-    -wal file, nobody writes either, so that the file is all there is.
+    To read a file in WAL mode, SQLite needs a -shm file beside it, or makes one. If it may write, the last reader
+    cleans up after it. Where it can make none, and nobody has left a -wal file, nobody writes, so that the file is all
+    there is.
     """
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return f"{path.as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
+    folder = os.access(path.parent, os.W_OK)
+    if folder and os.access(path, os.W_OK):
+        how = "mode=rw"
+    else:
+        how = "mode=ro" if folder or path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return f"{path.as_uri()}?{how}"
 
 
 def make_file(path: Path, mode: int) -> None:
