@@ -165,7 +165,7 @@ class Emitted(Event, tag="emitted"):
     With `delay` (seconds) a timer fires the signal later; `SignalsCancelled` cancels it by its name or its `label`.
     Without `keeps_open` neither the execution nor a wait waits for the timer. What a `provisional` signal starts can be
     retracted until the signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure. `field`:
-    the value is the field at this place of a model's answer."""
+    the value is the field at this place of a model's answer. `traceparent`: the trace context of an outside caller."""
 
     at: float
     run: int | None
@@ -179,6 +179,7 @@ class Emitted(Event, tag="emitted"):
     keeps_open: bool = True
     digest: int | None = None
     field: FieldPlace | None = None
+    traceparent: str | None = None
 
     @property
     def effect(self) -> str:
@@ -385,12 +386,15 @@ class Paused(Event, tag="paused"):
 
 
 class Resumed(Event, tag="resumed"):
-    """An interrupt was answered. A second answer with the same `request` is ignored."""
+    """An interrupt was answered. A second answer with the same `request` is ignored.
+
+    `traceparent`: the trace context of who has answered."""
 
     at: float
     interrupt: str
     value: Any
     request: str | None = None
+    traceparent: str | None = None
 
 
 class InterruptClosed(Event, tag="withdrawn"):
@@ -503,7 +507,8 @@ class Retried(Event, tag="retried"):
     `failed` is the record by which it began to close, and `run` the run that failed with it. State data, stream and all
     numbers go on from this record. `expired`: the interrupt that expired with record `failed`; its chunk runs again.
     `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again. `ended`: the time of
-    record `failed`, in seconds since the epoch. Records of earlier versions do not have it.
+    record `failed`, in seconds since the epoch. Records of earlier versions do not have it. `traceparent`: the trace
+    context of who retries.
     """
 
     at: float
@@ -512,13 +517,15 @@ class Retried(Event, tag="retried"):
     expired: str | None = None
     interrupts: list[str] = []
     ended: float | None = None
+    traceparent: str | None = None
 
 
 class CancelRequested(Event, tag="cancel_requested"):
-    """A caller cancels the execution."""
+    """A caller cancels the execution. `traceparent`: its trace context."""
 
     at: float
     reason: str
+    traceparent: str | None = None
 
 
 class CleanupTimedOut(Event, tag="abandoned"):

@@ -12,7 +12,7 @@ import msgspec
 
 from .._core.errors import ExecutionClosed
 from ..durable.executions.commit import StoreSession
-from ..durable.executions.requests import read_reply, write_request
+from ..durable.executions.requests import read_reply, same_request, write_request
 from ..run import actions
 from ..run.actions import Action
 from ..serialize.payload import Types
@@ -79,7 +79,7 @@ def retry_request(id: str, execution: str, force: bool, at: float) -> Request:
 async def post(store: Store, request: Request) -> Request:
     """Post a request, and return it as it is in the store. Raises `BadRequest` if its id was used for another one."""
     posted = await store.post(request)
-    if (posted.execution, posted.kind, posted.data) != (request.execution, request.kind, request.data):
+    if not same_request(posted, request):
         raise BadRequest("this request id was used for another action; give each intent an id of its own")
     return posted
 

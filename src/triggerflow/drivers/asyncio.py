@@ -37,6 +37,7 @@ from .._core.errors import (
 )
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
+from ..run import tracing
 from ..run.dispatch import FieldItems, give_items
 from ..run.environment import Environment
 from ..run.ingress import fire_timer, submit, take
@@ -221,7 +222,7 @@ class AsyncioDriver:
                 self._pumping = True
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
-                value = await runtime.invoke(run)
+                value = await (runtime.invoke(run) if tracing.tracer is None else self._traced(run, tracing.tracer))
                 # `isinstance` would ask the value for its class. Most chunks that emit return None.
                 if value is not None and issubclass(type(value), FieldItems):
                     value = await give_items(runtime, run, value)
@@ -251,6 +252,12 @@ class AsyncioDriver:
                 if run is None:
                     return
             run.handle = worker
+
+    async def _traced(self, run: RunChunk, tracer: tracing.Tracer) -> Any:
+        """Run a chunk with the span of its attempt as the current one."""
+        with tracer.attempt(self.runtime, run):
+            value = await self.runtime.invoke(run)
+            return await give_items(self.runtime, run, value) if issubclass(type(value), FieldItems) else value
 
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
         """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""

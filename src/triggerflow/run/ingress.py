@@ -37,6 +37,7 @@ from .._core.signals import FieldPlace
 from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import awaits_answers_only, first_due, pending_signals
 from ..build.arguments import seconds, text
+from . import tracing
 from .attempts import Attempt
 from .interrupts import admit, describe_interrupt, is_checkable
 from .logs import how_to_declare
@@ -452,7 +453,11 @@ def emit_from_outside(
     driver_of(runtime)
     number, by = runtime.machine.state.records, None if run is None else run.id
     now = runtime.environment.now()
-    submit(runtime, events.Emitted(now, by, name, value, settle, delay, label=id, keeps_open=keeps_open))
+    caller = tracing.current() if by is None else None
+    submit(
+        runtime,
+        events.Emitted(now, by, name, value, settle, delay, label=id, keeps_open=keeps_open, traceparent=caller),
+    )
     return number
 
 
@@ -721,7 +726,7 @@ def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None)
     id = text(id)
     if runtime.machine.state.status not in FINAL:
         driver_of(runtime)  # first: it fires what is overdue, the expiry of this interrupt for example
-    event = events.Resumed(runtime.environment.now(), id, value, request)
+    event = events.Resumed(runtime.environment.now(), id, value, request, tracing.current())
     interrupt, new = admit(runtime, event)
     if new:
         if runtime.link is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .._core.commands import AnyCommand
 from .._core.errors import MissingResource, UsageError
@@ -98,6 +98,13 @@ class CommitLog(Protocol):
         ...
 
 
+class Origin(NamedTuple):
+    """What a trace of an execution begins with: when it was created, and the trace context of who has created it."""
+
+    created: float
+    traceparent: str | None
+
+
 class Durability:
     """How the records of an execution are stored, and what depends on that. This class stores them in memory only.
 
@@ -110,6 +117,8 @@ class Durability:
     outlives_loop = False
     #: whether stream items that are no longer in memory can be read again
     keeps_items = False
+    #: for traces; None in memory, and before the execution is open
+    origin: Origin | None = None
 
     async def open(self, runtime: ExecutionRuntime) -> None:
         """Make the execution ready for use in this process."""

@@ -33,7 +33,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
-from . import actions, ingress
+from . import actions, ingress, tracing
 from .data import TriggerFlowRuntimeData, finishing
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
@@ -297,7 +297,7 @@ class ExecutionRuntime:
         if self.machine.state.status not in FINAL:
             self.observed = True
             ingress.driver_of(self)
-            ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
+            ingress.submit(self, events.CancelRequested(self.environment.now(), reason, tracing.current()))
 
     def close(self) -> None:
         """Accept no more signals from outside. Does nothing after the end."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..._core.errors import ExecutionSuspended, SnapshotError, StoreConflict, StoreError, UsageError
 from ...drivers.tasks import start_task
 from ...run.actions import Action
+from ...run.tracing import carrying
 from ...stores.protocol import FINAL_STATUSES, Changes, Reply, Request
 from .commit_buffer import CommitBuffer
 from .requests import read_request, write_answer, write_error
@@ -115,17 +116,23 @@ class Inbox:
             return  # it is being opened or ends
         self._begun[request.id] = buffer
         try:
-            action, arguments = read_request(request, execution.runtime.program.types)
+            action, arguments, caller = read_request(request, execution.runtime.program.types)
         except (UsageError, SnapshotError) as error:
             self._refuse(request, execution, buffer, error)
             return
         if action.before is None:
-            self._perform(request, execution, buffer, action, arguments)
+            self._perform(request, execution, buffer, action, arguments, caller)
         else:
-            self._session.run_in_background(self._perform_later(request, execution, buffer, action, arguments))
+            self._session.run_in_background(self._perform_later(request, execution, buffer, action, arguments, caller))
 
     async def _perform_later(
-        self, request: Request, execution: "Stored", buffer: CommitBuffer, action: Action, arguments: list[Any]
+        self,
+        request: Request,
+        execution: "Stored",
+        buffer: CommitBuffer,
+        action: Action,
+        arguments: list[Any],
+        caller: str | None,
     ) -> None:
         assert action.before is not None
         try:
@@ -135,17 +142,25 @@ class Inbox:
         except Exception as error:
             self._refuse(request, execution, buffer, error)
             return
-        self._perform(request, execution, buffer, action, arguments)
+        self._perform(request, execution, buffer, action, arguments, caller)
 
     def _perform(
-        self, request: Request, execution: "Stored", buffer: CommitBuffer, action: Action, arguments: list[Any]
+        self,
+        request: Request,
+        execution: "Stored",
+        buffer: CommitBuffer,
+        action: Action,
+        arguments: list[Any],
+        caller: str | None,
     ) -> None:
-        """Perform an action. It has no `await`, so that its records and the reply are in one commit."""
+        """Perform an action in the trace context of its caller. It has no `await`, so that its records and the reply
+        are in one commit."""
         if buffer.suspended is not None:
             return
         runtime = execution.runtime
         try:
-            answer = action.change(runtime, *arguments)
+            with carrying(caller):
+                answer = action.change(runtime, *arguments)
             reply = write_answer(request.id, answer, runtime.program.types, execution.now())
         except ExecutionSuspended:
             return

@@ -13,6 +13,7 @@ import msgspec
 from ... import errors
 from ..._core.errors import RemoteChunkError, SnapshotError, TriggerFlowError, UsageError
 from ..._core.state import UNSET
+from ...run import tracing
 from ...run.actions import ACTIONS, Action
 from ...serialize.payload import Types
 from ...stores.protocol import Reply, Request
@@ -28,6 +29,8 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 #: Attributes of an error that are part of its value.
 _ATTRIBUTES = ("reason", "execution_id")
+#: The field of a request with the trace context of its caller. No action has an argument of this name.
+_CALLER = tracing.TRACEPARENT
 
 
 def write_request(
@@ -39,12 +42,31 @@ def write_request(
     for name, value in zip(action.names, arguments, strict=False):
         if value is not UNSET:
             given[name] = types.pack(str.__str__(value) if isinstance(value, str) else value, where)
+    caller = tracing.current()
+    if caller is not None:
+        given[_CALLER] = caller
     return Request(id=id, execution=execution, kind=action.kind, data=msgspec.json.encode(given), at=at)
 
 
-def read_request(request: Request, types: Types) -> tuple[Action, list[Any]]:
-    """The action and the arguments of a request. Raises `UsageError` for one that this version does not know, and
-    `SnapshotError` for values that cannot be read here."""
+def same_request(one: Request, other: Request) -> bool:
+    """Whether two requests ask for the same. A caller that repeats a request may do so in another span."""
+    if (one.execution, one.kind) != (other.execution, other.kind):
+        return False
+    return one.data == other.data or _without_caller(one.data) == _without_caller(other.data)
+
+
+def _without_caller(data: bytes) -> Any:
+    try:
+        given = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return data
+    given.pop(_CALLER, None)
+    return given
+
+
+def read_request(request: Request, types: Types) -> tuple[Action, list[Any], str | None]:
+    """The action and the arguments of a request, and the trace context of its caller. Raises `UsageError` for one that
+    this version does not know, and `SnapshotError` for values that cannot be read here."""
     action = ACTIONS.get(request.kind)
     if action is None:
         raise UsageError(f"the owner of execution {request.execution!r} does not know the request {request.kind!r}")
@@ -52,9 +74,11 @@ def read_request(request: Request, types: Types) -> tuple[Action, list[Any]]:
         given = _decode(request.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotError(f"request {request.id!r} cannot be read: {error}") from error
+    caller = given.pop(_CALLER, None)
     if given.keys() - set(action.names):
         raise UsageError(f"request {request.kind!r} has arguments that the owner does not know")
-    return action, [types.unpack(given[name]) if name in given else UNSET for name in action.names]
+    arguments = [types.unpack(given[name]) if name in given else UNSET for name in action.names]
+    return action, arguments, caller if isinstance(caller, str) else None
 
 
 def write_answer(request: str, answer: Any, types: Types, at: float) -> Reply:

@@ -15,6 +15,7 @@ from ..._core import events
 from ..._core.definition import OperatorKind
 from ..._core.errors import RecordsTrimmed, SnapshotError, UsageError
 from ..._core.state import RUNNING, WAITING, CompletionGroup, RunChunk, RunState
+from ...run import tracing
 from ...run.program import Program
 from ...run.subflow import path_of
 from ...stores.protocol import RETRIABLE_STATUSES, Append, ExecutionRow, NewRecord, Store
@@ -126,7 +127,10 @@ async def _retry(
             f"execution {row.id!r}: {how} {where} after earlier chunks of that route had completed. A retry does not "
             "run those again. Pass force=True to retry anyway."
         )
-    event = events.Retried(now, failed.number, None if run is None else run.id, expired, ended=failed.record.at)
+    event = events.Retried(
+        now, failed.number, None if run is None else run.id, expired, ended=failed.record.at,
+        traceparent=tracing.current(),
+    )  # fmt: skip
     appends: list[Append] = []
     for step in list(state.runs.values()):
         if step.node.kind is not OperatorKind.SUB_FLOW or step.phase not in (RUNNING, WAITING):

@@ -31,7 +31,7 @@ from ..._core.state import UNSET, Interrupt, RunChunk, Status
 from ...run import ingress
 from ...run.actions import UPDATE, Action
 from ...run.environment import Environment
-from ...run.interfaces import Durability, NewChild
+from ...run.interfaces import Durability, NewChild, Origin
 from ...run.journal import RingJournal
 from ...run.options import DEFAULTS, Options, Reuse
 from ...run.program import Program
@@ -39,6 +39,7 @@ from ...run.runtime import ExecutionRuntime
 from ...run.shared import SharedData
 from ...run.stream import RuntimeStream, StreamItem
 from ...run.subflow import Link
+from ...run.tracing import TRACEPARENT, labelled
 from ...stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from ..format.codec import encode
 from ..format.loading import RestoredExecution, migrate, read_items, write_snapshot
@@ -89,6 +90,7 @@ class Stored(Durability):
         "lock",
         "may_run",
         "mirror",
+        "origin",
         "released",
         "runtime",
         "session",
@@ -122,6 +124,7 @@ class Stored(Durability):
         self.may_run = may_run
         #: while another process runs the execution: the copy of it that the handles show; else None
         self.mirror: Mirror | None = None
+        self.origin: Origin | None = None
         #: whether this process has given up the ownership; it keeps it after a suspension because the store failed
         self.released = False
         self._is_open = False
@@ -393,7 +396,9 @@ class Stored(Durability):
         runtime.start_value, self._is_new = UNSET, False
         self.session.add_definition(runtime.program)
         parent = None if runtime.link is None else runtime.link.parent.id
-        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), self._labels)
+        labels = labelled(self._labels) if parent is None else self._labels
+        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), labels)
+        self.origin = _origin(row)
         self._begin(Machine(runtime.program.plan), create=row)
         if (shared := self.shared) is not None:
             shared.begin(is_new=True)
@@ -422,6 +427,7 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            self.origin = _origin(row)
             if (shared := self.shared) is not None:
                 shared.begin(is_new=False, heard=row.heard)
             if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
@@ -859,6 +865,11 @@ def stored_runtime(
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime
+
+
+def _origin(row: ExecutionRow) -> Origin:
+    """What the trace of an execution begins with. A fork has copied the labels, and its callers did not make it."""
+    return Origin(row.created, row.labels.get(TRACEPARENT) if row.forked_from is None else None)
 
 
 def stored_of(runtime: ExecutionRuntime) -> Stored:

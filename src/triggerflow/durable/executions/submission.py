@@ -15,6 +15,7 @@ from ..._core.machine import Machine
 from ...run.flow_runtime import FlowRuntime
 from ...run.options import Options, Reuse
 from ...run.program import Program
+from ...run.tracing import labelled
 from ...stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Store
 from ..format.codec import encode
 from ..format.metadata import attempt_id, first_row, of_another_flow
@@ -47,7 +48,7 @@ async def submit(
         await session.write_definitions()
         now = flow.environment.now()
         try:
-            await store.append([submission(program, options, name, value, now, labels=labels, delay=delay)])
+            await store.append([submission(program, options, name, value, now, labels=labelled(labels), delay=delay)])
         except StoreConflict:
             if await store.find(name) is None:
                 raise

@@ -1,0 +1,84 @@
+"""The trace context of callers: which span of the caller's trace has caused something.
+
+The engine knows no telemetry library. It records the W3C `traceparent` of who starts an execution, as the label
+`TRACEPARENT`, and of who sends it a signal, an answer, a cancellation or a retry, in the record of that. Where the
+context comes from, and what a chunk sees as its own, says a `Tracer` (`triggerflow.telemetry`). Without one, the only
+context is what `carrying` was given, such as the header of an HTTP request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .._core.state import RunChunk
+    from .runtime import ExecutionRuntime
+
+#: The label of an execution with the trace context of who has created it, and the name of the header and the fields.
+TRACEPARENT = "traceparent"
+#: The longest trace context that is recorded. Version 00 has 55 characters; later ones may have more.
+LONGEST = 128
+
+
+class Tracer(Protocol):
+    """Connects executions with a telemetry library."""
+
+    def current(self) -> str | None:
+        """The trace context of the caller; None if no span is current."""
+        ...
+
+    def carrying(self, traceparent: str | None) -> AbstractContextManager[None]:
+        """Make this the current trace context inside of the block; None: make no span current."""
+        ...
+
+    def attempt(self, runtime: ExecutionRuntime, run: RunChunk) -> AbstractContextManager[None]:
+        """Make the span of an attempt of a run current while its chunk runs inside of the block. Must not raise."""
+        ...
+
+
+#: The tracer of this process. The drivers look at it before each chunk.
+tracer: Tracer | None = None
+
+_carried: ContextVar[str | None] = ContextVar("triggerflow.traceparent", default=None)
+
+
+def install(new: Tracer) -> Callable[[], None]:
+    """Use a tracer in this process. Returns a function that takes it out again, and does nothing if it is out."""
+    global tracer
+    before, tracer = tracer, new
+
+    def remove() -> None:
+        global tracer
+        if tracer is new:
+            tracer = before
+
+    return remove
+
+
+def current() -> str | None:
+    """The trace context of the caller, None if there is none."""
+    found = _carried.get() if tracer is None else tracer.current()
+    return found if found is not None and 0 < len(found) <= LONGEST and found.isascii() else None
+
+
+@contextmanager
+def carrying(traceparent: str | None) -> Generator[None]:
+    """What is done inside of the block is recorded as caused by this trace context; None: by no trace."""
+    if tracer is not None:
+        with tracer.carrying(traceparent):
+            yield
+        return
+    token = _carried.set(traceparent)
+    try:
+        yield
+    finally:
+        _carried.reset(token)
+
+
+def labelled(labels: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The labels of a new execution, with the trace context of the caller unless they have one."""
+    found = None if labels is not None and TRACEPARENT in labels else current()
+    return labels if found is None else {**(labels or {}), TRACEPARENT: found}

@@ -1,0 +1,126 @@
+"""Who may do what: bearer tokens, each with scopes and a list of flows."""
+
+import hashlib
+import hmac
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from os import PathLike, stat
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ..errors import UsageError
+
+logger = logging.getLogger("triggerflow.server")
+
+#: read: see everything of the flows; act: start and change executions of them (which includes `read`).
+Scope = Literal["read", "act"]
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What the holder of a token may do. `flows` None: all flows. `name` is in logs, and stays if the token changes.
+
+    Executions of sub-flows belong to the flow of their outermost execution.
+    """
+
+    name: str
+    scopes: frozenset[Scope] = frozenset(("read",))
+    flows: frozenset[str] | None = None
+
+    def allows(self, scope: str) -> bool:
+        """Whether it has a scope."""
+        return scope in self.scopes or (scope == "read" and "act" in self.scopes)
+
+
+#: Without tokens everybody may do everything; `hosts` keeps it to this machine.
+EVERYBODY = Grant(name="", scopes=frozenset(("read", "act")))
+
+#: A function that says what a token grants, None if nothing; or the path of a file, see `TokenFile`.
+Auth = Callable[[str], Grant | Awaitable[Grant | None] | None] | str | PathLike[str]
+
+
+def token_hash(token: str) -> str:
+    """What a file of tokens has in place of a token: SHA-256, in hexadecimal. Take tokens of 32 random characters."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    sha256: str
+    scopes: tuple[Scope, ...] = ("read",)
+    flows: list[str] | None = None
+
+
+class TokenFile:
+    """The tokens in a file: a JSON list of `{"name", "sha256", "scopes", "flows"}`; `sha256` is `token_hash(token)`.
+
+    The file is read again when it has changed: write the new one beside it and rename it. If the new one cannot be
+    read, the tokens stay as they were, and an error is logged. Raises `UsageError` if the first one cannot be read.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = Path(path)
+        self._seen: object = None
+        self._grants: list[tuple[bytes, Grant]] = []
+        self._load()
+
+    def __call__(self, token: str) -> Grant | None:
+        """What a token grants."""
+        try:
+            self._load()
+        except UsageError as error:
+            logger.error("%s; the tokens stay as they were", error)
+        return match(self._grants, token)
+
+    def _load(self) -> None:
+        try:
+            found = stat(self._path)
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if seen == self._seen:
+                return
+            self._seen = seen
+            lines = msgspec.json.decode(self._path.read_bytes(), type=list[_Line])
+            self._grants = [(_digest(line), _grant(line)) for line in lines]
+        except (OSError, msgspec.DecodeError, ValueError) as error:
+            raise UsageError(f"the file of tokens {str(self._path)!r} cannot be used: {error}") from None
+
+
+def _digest(line: _Line) -> bytes:
+    digest = bytes.fromhex(line.sha256)
+    if len(digest) != 32:
+        raise ValueError(f"the sha256 of token {line.name!r} has not 64 hexadecimal digits")
+    return digest
+
+
+def _grant(line: _Line) -> Grant:
+    return Grant(
+        name=line.name, scopes=frozenset(line.scopes), flows=None if line.flows is None else frozenset(line.flows)
+    )
+
+
+def match(grants: Collection[tuple[bytes, Grant]], token: str) -> Grant | None:
+    """The grant of a token. Takes the same time for each token, whichever it is like."""
+    digest, found = bytes.fromhex(token_hash(token)), None
+    for known, grant in grants:
+        if hmac.compare_digest(known, digest):
+            found = grant
+    return found
+
+
+class Gate:
+    """Finds the grant of a request. `auth` None: everybody has everything."""
+
+    def __init__(self, auth: Auth | None) -> None:
+        self.is_open = auth is None
+        self._check = auth if callable(auth) or auth is None else TokenFile(auth)
+
+    async def grant(self, token: str | None) -> Grant | None:
+        """What a token grants; None: nothing."""
+        if self._check is None:
+            return EVERYBODY
+        if token is None:
+            return None
+        found = self._check(token)
+        return await found if inspect.isawaitable(found) else found

@@ -1,0 +1,76 @@
+"""Who may call at all: which names the server answers to, and which pages may use it."""
+
+from collections.abc import Collection, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from .inputs import Headers, refused
+
+
+class Hosts:
+    """The names by which a server may be called.
+
+    A page of another site can make a browser call this machine, under a name of its own that it lets point here (DNS
+    rebinding). So a `Host` that the server does not know is refused, and so is what a browser says comes from another
+    site. There are no CORS headers, so that no such page can read an answer.
+    """
+
+    def __init__(self, hosts: Collection[str]) -> None:
+        self._all = "*" in hosts
+        self._known = {host.lower().rstrip(".") for host in hosts}
+
+    def check(self, headers: Headers) -> None:
+        """Raise `Refused` for a request that must not come here."""
+        host = headers.get("host") or ""
+        if not self._all and not self._knows(host):
+            raise refused("wrong_host", "this server is not called by this name; see `hosts` of create_app")
+        site = headers.get("sec-fetch-site")
+        if site is not None and site.lower() not in ("same-origin", "none"):
+            raise refused("not_allowed", "a page of another site may not call this server")
+        origin = headers.get("origin")
+        if origin is not None and not _same(origin, host):
+            raise refused("not_allowed", "a page of another origin may not call this server")
+
+    def _knows(self, host: str) -> bool:
+        name = _name(host)
+        if name is None:
+            return False
+        if name in self._known or name == "localhost":
+            return True
+        try:
+            return ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+def _name(host: str) -> str | None:
+    """The name in a `Host` header, without its port; None if it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        port = parts.port
+    except ValueError:
+        return None
+    name = (parts.hostname or "").rstrip(".")
+    plain = host.lower().partition("]")[0].removeprefix("[") if host.startswith("[") else host.lower().partition(":")[0]
+    if parts.username is not None or parts.path or parts.query or plain.rstrip(".") != name or (port or 0) < 0:
+        return None
+    return name
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether an origin is that of the server itself. The scheme is not compared: TLS may end before the server."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower() != ""
+
+
+def path_of(scope: MutableMapping[str, Any]) -> str:
+    """The percent-encoded path of a request below where the application is mounted."""
+    raw = scope.get("raw_path")
+    path = raw.decode("latin-1") if raw else quote(scope["path"])
+    path = path.partition("?")[0]
+    mounted = scope.get("root_path", "").rstrip("/").count("/")
+    return "/" + "/".join(path.split("/")[1 + mounted :])

@@ -1,0 +1,191 @@
+"""The description of the server: OpenAPI 3.1, made of the table of routes and the contracts of the flows."""
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from ..backend import CODES, Contract
+from ..wire import ROUTES, Problem, Route, StartBody
+from ..wire.problems import PROBLEM, STATUS
+from ..wire.routes import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, Query, path_to
+from .inputs import STATUSES
+
+_REF = "#/components/schemas/{name}"
+
+
+def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = "") -> dict[str, Any]:
+    """The description, with a path of its own for the start of each of these flows."""
+    types: list[Any] = [Problem]
+    for route in ROUTES:
+        types += [it for it in (route.answer, route.body) if it not in (None, bytes)]
+    schemas, components = msgspec.json.schema_components(_different(types), ref_template=_REF)
+    names = dict(zip(map(repr, _different(types)), schemas, strict=True))
+    found: dict[str, Any] = {it: _known(value) for it, value in components.items()}
+    contracts = list(contracts)
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, has_tokens)
+    signals: list[dict[str, Any]] = []
+    for contract in contracts:
+        for route in ROUTES:
+            if route.body is StartBody:
+                own = _operation(route, names, has_tokens, contract.flow)
+                start = {**found["StartBody"], "properties": {**found["StartBody"]["properties"]}}
+                start["properties"]["value"] = _inlined(contract.start)
+                own["requestBody"]["content"] = {"application/json": {"schema": start}}
+                own["operationId"] = f"{route.name}_{re.sub(r'[^A-Za-z0-9_]', '_', contract.flow)}"
+                if contract.start:  # without a value None is started
+                    start["required"] = ["value"]
+                    own["requestBody"]["required"] = True
+                paths.setdefault(path_to(route, flow=contract.flow), {})["post"] = own
+        signals += [
+            {
+                "title": f"{contract.flow}: {signal.name}",
+                "type": "object",
+                "properties": {"name": {"const": signal.name}, "value": _inlined(signal.schema)},
+                "required": ["name"],
+            }
+            for signal in contract.signals
+        ]
+    if signals:
+        found["Signals"] = {"description": "The signals of each flow, and what they carry.", "anyOf": signals}
+    security = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if has_tokens else {}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "TriggerFlow", "version": _version()},
+        "servers": [{"url": server or "/"}],
+        "paths": paths,
+        "components": {"schemas": found, **security},
+    }
+
+
+def _version() -> str:
+    try:
+        return version("triggerflow-engine")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _different(types: Iterable[Any]) -> list[Any]:
+    return list({repr(it): it for it in types}.values())
+
+
+def _known(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of msgspec. An object with fields that have defaults is complete where a server writes it."""
+    return schema
+
+
+def _operation(route: Route, names: dict[str, Any], has_tokens: bool, flow: str = "") -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"name": part, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 512}}
+        for part in route.parts
+        if not (flow and part == "flow")
+    ]
+    parameters += [_parameter(it) for it in route.query]
+    if route.keyed:
+        parameters.append(_header(IDEMPOTENCY_KEY, "a second call with the same key is the same one", 512))
+    if route.name == "start":
+        parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512))
+    if route.kind in ("pages", "events") and route.method == "GET":
+        parameters.append(_header(LAST_EVENT_ID, "the id of the last event that the reader has", 2048))
+    found: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.about,
+        "parameters": parameters,
+        "responses": {**_answers(route, names), "default": _problems()},
+    }
+    if route.body is not None:
+        required = any(field.required for field in msgspec.structs.fields(route.body))
+        found["requestBody"] = {
+            "required": required,
+            "content": {"application/json": {"schema": names[repr(route.body)]}},
+        }
+    if has_tokens and route.scope != "open":
+        found["security"] = [{"token": []}]
+        found["description"] = f"Needs the scope `{route.scope}`."
+    return found
+
+
+def _answers(route: Route, names: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if route.kind in ("json", "pages"):
+        content["application/json"] = {"schema": names[repr(route.answer)]}
+    if route.kind in ("pages", "events"):
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    if route.kind == "bytes":
+        content["application/jsonl"] = {"schema": {"type": "string"}}
+    if route.kind == "text":
+        content["text/plain"] = {"schema": {"type": "string"}}
+    found = {str(route.status): {"description": "Done.", "content": content}}
+    if route.name == "start":
+        result = names[repr(next(it.answer for it in ROUTES if it.name == "result"))]
+        found["200"] = {
+            "description": "The result (`Prefer: wait`).",
+            "content": {"application/json": {"schema": result}},
+        }
+    if route.name == "ready":
+        found["503"] = {"description": "Not ready.", "content": content}
+    return found
+
+
+def _problems() -> dict[str, Any]:
+    codes = ", ".join(sorted({*CODES.values(), *STATUS}))
+    return {
+        "description": f"A problem (RFC 9457). Its `code` is one of {codes}.",
+        "content": {PROBLEM: {"schema": {"$ref": _REF.format(name="Problem")}}},
+    }
+
+
+def _parameter(query: Query) -> dict[str, Any]:
+    schema: dict[str, Any]
+    match query.kind:
+        case "count":
+            schema = {"type": "integer", "minimum": int(query.least)}
+            if query.most is not None:
+                schema["maximum"] = int(query.most)
+        case "number":
+            schema = {"type": "number", "minimum": query.least, "maximum": 1e15 if query.most is None else query.most}
+        case "flag":
+            schema = {"type": "boolean"}
+        case "mode":
+            schema = {"type": "string", "enum": ["simplified", "detailed"]}
+        case "statuses":
+            schema = {"type": "array", "items": {"type": "string", "enum": sorted(STATUSES)}}
+        case "labels":
+            schema = {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:", "maxLength": 512}}
+        case _:
+            schema = {"type": "string", "minLength": int(query.least), "maxLength": int(query.most or 512)}
+    found = {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+    if query.kind in ("statuses", "labels"):
+        found |= {"style": "form", "explode": True}
+    return found
+
+
+def _header(name: str, about: str, most: int) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": most}
+    if name == LAST_EVENT_ID:
+        schema = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+    return {"name": name, "in": "header", "description": about, "schema": schema}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with its own `$defs` in place: its references begin at itself, and would begin at the document here."""
+    defs: dict[str, Any] = schema.get("$defs", {})
+
+    def walk(value: Any, inside: tuple[str, ...]) -> Any:
+        if isinstance(value, list):
+            return [walk(it, inside) for it in value]  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(value, dict):
+            return value
+        ref: Any = value.get("$ref")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(ref, str) and ref.startswith("#/$defs/"):
+            name = ref.removeprefix("#/$defs/")
+            if name in inside or name not in defs:
+                return {}  # a type that contains itself is described once
+            return walk(defs[name], (*inside, name))
+        return {key: walk(it, inside) for key, it in value.items() if key != "$defs"}  # pyright: ignore
+
+    return walk(schema, ())

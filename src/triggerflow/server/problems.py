@@ -1,0 +1,37 @@
+"""What a stranger is told of an error."""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from ..errors import StoreError, TriggerFlowError
+from ..wire import Problem, problem_of
+from .inputs import Refused
+
+logger = logging.getLogger("triggerflow.server")
+
+
+def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:
+    """An error as a problem, and the headers that go with it."""
+    if isinstance(error, Refused):
+        return error.problem, error.headers
+    found = problem_of(error)
+    return found, [(b"retry-after", b"1")] if found.status == 503 else []
+
+
+def without_places(error: TriggerFlowError, parts: Mapping[str, str] | None = None) -> Exception:
+    """The error without what a stranger should not read: where the store is, which other flows there are."""
+    found = problem_of(error)
+    detail = found.detail
+    if found.code == "unknown_execution":
+        one = None if parts is None or "other" in parts else parts.get("id")
+        detail = "there is no such execution" if one is None else f"there is no execution {one!r}"
+    elif found.code == "unknown_flow":
+        detail = "the code of this flow is not here, or it has no such definition"
+    elif isinstance(error, StoreError) and found.code.startswith("store_"):
+        logger.warning("the store failed: %s", error)
+        detail = "the store cannot be used now; the log of the server says why"
+    else:
+        return error
+    return Refused(msgspec.structs.replace(found, detail=detail))

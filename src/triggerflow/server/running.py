@@ -1,0 +1,94 @@
+"""`Server`: serves an application with uvicorn, and stops in order while streams are open."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+
+from ..errors import UsageError
+from .app import App
+
+
+class Server(uvicorn.Server):
+    """Serves an application over HTTP until SIGTERM or SIGINT: `Server(app).run()`, or `await Server(app).serve()`.
+
+    When it stops, it takes no more connections, ends all streams with an event that tells their readers to connect
+    again (elsewhere), lets calls end for up to `grace` seconds, and closes what is still open then. `app` may be an
+    application of your own that one or more `apps` of `create_app` are mounted in. `options` are those of
+    `uvicorn.Config`.
+
+    Raises `UsageError` if it is to listen to other machines and one of the applications lets everybody in: give it
+    `auth`, or pass `open_to_all=True`.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        apps: Iterable[App] = (),
+        host: str = "127.0.0.1",
+        port: int = 8099,
+        grace: float = 1.0,
+        open_to_all: bool = False,
+        **options: Any,
+    ) -> None:
+        self._apps = [*apps, *([app] if isinstance(app, App) else [])]
+        if not self._apps:
+            raise UsageError("Server needs an application of create_app: Server(own, apps=[mounted])")
+        if not open_to_all and not _is_loopback(host) and any(it.gate.is_open for it in self._apps):
+            raise UsageError(
+                f"on {host!r} other machines can reach the server, and everybody may start and change executions; "
+                "give create_app(auth=...) tokens, or listen on 127.0.0.1"
+            )
+        self._grace = grace
+        defaults: dict[str, Any] = {
+            "access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 10, "ws": "none",
+            "server_header": False, "proxy_headers": False, "lifespan": "on", "loop": "asyncio",
+        }  # fmt: skip
+        super().__init__(uvicorn.Config(app, host=host, port=port, **{**defaults, **options}))
+        for it in self._apps:
+            it.streams.abort = self._abort
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it has started."""
+        host, port = self._listeners()[0].getsockname()[:2]
+        scheme = "https" if self.config.is_ssl else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    def _listeners(self) -> list[socket.socket]:
+        return [it for server in self.servers for it in server.sockets]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End everything that is open, in order; called by `serve`."""
+        for server in self.servers:
+            server.close()
+        await asyncio.gather(*(it.stop(self._grace) for it in self._apps))
+        closing = asyncio.get_running_loop().call_later(0.5, self._close_all)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            closing.cancel()
+
+    def _close_all(self) -> None:
+        """Close connections whose clients take nothing, so that the end does not wait for them."""
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            cycle: Any = getattr(connection, "cycle", None)
+            if transport is not None and (cycle is None or cycle.response_complete or transport.is_closing()):
+                transport.abort()
+
+    def _abort(self, scope: MutableMapping[str, Any]) -> None:
+        for connection in self.server_state.connections:
+            if getattr(connection, "client", None) == scope.get("client") is not None:
+                connection.transport.abort()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,167 @@
+"""Open streams: server-sent events and files, each bounded in time, and all of them ended before the server stops."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from ..drivers.tasks import start_task
+from ..wire import Busy, Problem, encode_comment, encode_event
+from ..wire.events import ERROR
+from ..wire.problems import problem
+from .feeds import Reader, closing
+from .limits import Limits
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: Why a stream was ended from outside.
+GONE, LATE, STOPPING, OLD, REFUSED = "gone", "late", "stopping", "old", "refused"
+#: What the reader of such a stream is told; nothing can be told to others.
+FAREWELLS: dict[str, Problem] = {
+    STOPPING: problem("stopping", "this server stops; go on at another one", again=True),
+    OLD: problem("busy", "this stream was open for long; connect again", again=True),
+    REFUSED: problem("no_token", "the token of this stream is not valid any more"),
+}
+#: In how many milliseconds a reader should connect again whose server stops: all of them come at once.
+RETRY = 200
+
+
+class Stream(Reader):
+    """One open response."""
+
+    def __init__(self, send: Send, still_allowed: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__()
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self.still_allowed = still_allowed
+        self.began = self.last_sent = self._loop.time()
+        self._sending = False
+        self._beat = False
+
+    async def send(self, piece: bytes, *, more: bool = True) -> None:
+        """Send a piece; it takes as long as the reader is slow."""
+        self._sending, self.last_sent = True, self._loop.time()
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        self._sending, self.last_sent = False, self._loop.time()
+
+    def cut(self, why: str) -> None:
+        """End it, whatever it does: also while it sends."""
+        self.end(why)
+        if self._sending and self._task is not None:
+            self._task.cancel()
+
+    def look(self, limits: Limits, now: float) -> None:
+        """Called every second: end it if it takes too long, and let it send a comment if it is silent."""
+        if self._sending and now - self.last_sent > limits.send_time:
+            self.cut(LATE)
+        elif now - self.began > limits.stream_time:
+            self.end(OLD)
+        elif not self._sending and now - self.last_sent > limits.heartbeat:
+            self._beat = True
+            self.wake()
+
+    def beat(self) -> bytes:
+        """A comment, if one is due."""
+        due, self._beat = self._beat, False
+        return encode_comment() if due else b""
+
+    def survives(self) -> bool:
+        """Called where its task was cancelled: whether that was `cut`, so that the caller goes on."""
+        if not self.why or self._task is None:
+            return False
+        self._task.uncancel()
+        return True
+
+
+class Streams:
+    """The open streams of a server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.open: set[Stream] = set()
+        self.stopping = False
+        self._ticker: asyncio.Task[None] | None = None
+        #: closes the connection of a request at once, whatever waits to be sent; the server sets it
+        self.abort: Callable[[MutableMapping[str, Any]], None] | None = None
+
+    def stop(self) -> None:
+        """End all streams; new ones are refused."""
+        self.stopping = True
+        for stream in list(self.open):
+            stream.cut(STOPPING)
+
+    async def serve(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[bytes, bytes]],
+        pieces: Callable[[Stream], AsyncIterator[bytes]],
+        still_allowed: Callable[[], Awaitable[bool]],
+        *,
+        events: bool = True,
+    ) -> None:
+        """Answer a request with what `pieces` yields. Raises `Busy` before anything was sent."""
+        if self.stopping or len(self.open) >= self._limits.streams:
+            raise Busy("this server stops" if self.stopping else "this server has as many open streams as it takes")
+        stream = Stream(send, still_allowed)
+        self.open.add(stream)
+        if self._ticker is None:
+            self._ticker = start_task(asyncio.get_running_loop(), self._tick(), quiet=True)
+        leaving = start_task(asyncio.get_running_loop(), _left(receive, stream), quiet=True)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async with closing(pieces(stream)) as found:
+                async for piece in found:
+                    if stream.why:
+                        break
+                    if piece:
+                        await stream.send(piece)
+            if stream.why == GONE:
+                return
+            if not stream.why:
+                await stream.send(b"", more=False)
+            elif events and stream.why in FAREWELLS:
+                await stream.send(farewell(stream.why), more=False)
+        except asyncio.CancelledError:
+            if not stream.survives():
+                raise
+        finally:
+            self.open.discard(stream)
+            leaving.cancel()
+            if stream.why == LATE or (stream.why and not events):
+                await self._cut(scope)
+
+    async def _cut(self, scope: MutableMapping[str, Any]) -> None:
+        """Close the connection: its reader cannot be told that there is no more."""
+        if self.abort is not None:
+            self.abort(scope)
+            await asyncio.sleep(0)  # the server sees now that it is closed
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn = 0
+        while self.open:
+            await asyncio.sleep(1.0)
+            turn += 1
+            for stream in list(self.open):
+                stream.look(self._limits, loop.time())
+                if turn % 10 == 0 and not await stream.still_allowed():
+                    stream.end(REFUSED)
+        self._ticker = None
+
+
+def farewell(why: str) -> bytes:
+    """The last event of a stream that was ended from outside."""
+    return encode_comment(retry=RETRY) + encode_event(ERROR, msgspec.json.encode(FAREWELLS[why]))
+
+
+async def _left(receive: Receive, stream: Stream) -> None:
+    """Wait until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stream.end(GONE)
