@@ -69,8 +69,8 @@ async def test_an_item_of_a_for_each_is_a_line_when_it_ends() -> None:
         "     1.20  done       parse          1/20  #3  0.4s  https://example.org/page/3",
     ]
     assert "     1.70  failed     parse          5/20  #7  ValueError: page 7 has no title …" in lines
-    assert "     2.40  retry      fetch          #17  attempt 1, again in 0.5s: ConnectionErro…" in lines
-    assert "     3.50  done       parse          20/20  #19  1.3s  https://example.org/page/19" in lines
+    assert "     2.40  retry      fetch          #17  attempt 1, again in 0.5s: ConnectionE…" in lines
+    assert "     3.50  done       parse          20/20  #19  1.3s  https://example.org/page…" in lines
     assert not [line for line in lines if " running    fetch" in line]
 
 
