@@ -175,12 +175,20 @@ def _database(where: str, use: Use) -> "Store":
 async def _server(where: str, token_file: str | None, patience: float) -> AsyncGenerator[Place]:
     if "@" in where.partition("://")[2].partition("/")[0]:
         raise Trouble(USAGE, f"the address of a server has no user or password in it: put its token into {TOKEN}")
+    from ..errors import StoreUnavailable
+
     try:
         from ..client import HTTPBackend
     except ImportError as error:
         raise Trouble(USAGE, str(error)) from None
     async with HTTPBackend(where, token=token_of(token_file), patience=patience) as backend:
-        yield Place(backend, "server", where)
+        try:
+            yield Place(backend, "server", where)
+        except StoreUnavailable as error:
+            if ": no answer for" not in str(error):
+                raise
+            hint = "check the address, or start one there with `triggerflow serve`"
+            raise Trouble(UNREACHABLE, f"no server answers at {where}: {hint} ({error})") from None
 
 
 def token_of(token_file: str | None) -> str | None:

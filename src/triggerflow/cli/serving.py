@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -55,10 +56,16 @@ async def serve(
                 if self.started:
                     note(f"serving {place.name} at {self.url}, {work}; Ctrl-C or SIGTERM stops it")
 
+        # uvicorn raises SIGTERM again when it has ended, which would end the process before the store is closed.
+        signal.signal(signal.SIGTERM, _nothing)
         with _listening(host, port) as listener:
             await Told(app, host=host, port=port).serve(sockets=[listener])
         note("stopped")
     return DONE
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _listening(host: str, port: int) -> socket.socket:
