@@ -145,6 +145,8 @@ class OpenQuestion(Shape, frozen=True):
     since: float | None
     expires: float | None
     inside: bool = False
+    #: the event as which the answer is emitted, if one is named
+    resume_event: str | None = None
 
 
 class StateInfo(Shape, frozen=True):
@@ -170,6 +172,9 @@ class StateInfo(Shape, frozen=True):
     timers: list[float]
     #: how many items its stream has
     items: int
+    #: whether a source is read, or a timer is open that counts as work: what `Execution.async_settled` waits for beside
+    #: the runs
+    working: bool = False
 
 
 class Frame(Shape, frozen=True, omit_defaults=True):
@@ -327,7 +332,8 @@ AnyAction = (
 class Done(Shape, frozen=True):
     """The outcome of an action, which was done or had been done before under the same request id.
 
-    `value`: for `cancel_signal` how many, else None. `status` is that of the execution in the store at that time.
+    `value`: for `cancel_signal` how many, for `answer` the question as `Execution.get_interrupt` shows it, else None.
+    `status` is that of the execution in the store at that time.
     """
 
     status: StatusName

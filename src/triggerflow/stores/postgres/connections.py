@@ -73,6 +73,8 @@ class Settings:
     connections: int
     #: for tests: the time, instead of the clock of the database
     clock: Callable[[], float] | None
+    #: whether to make the tables if there are none
+    creates: bool = True
 
     def now(self) -> float | None:
         """The time of the test clock; None if the database's clock counts."""
@@ -204,6 +206,11 @@ class Database:
         if encoding != "UTF8":
             raise StoreUnavailable(f"{settings.name}: the database has the encoding {encoding}; make one with UTF8")
         version = await self._version(connection)
+        if not version and not settings.creates:
+            raise StoreUnavailable(
+                f"{settings.name}: the database has no tables of a store in the schema {settings.schema!r}; check the "
+                "address, or open it without create=False"
+            )
         if version < len(schema.STEPS):
             async with connection.transaction():
                 # Two that open an empty database at once: the second one waits, and finds what the first one has made.

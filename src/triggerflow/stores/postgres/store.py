@@ -52,7 +52,8 @@ class PostgresStore(OpenedInScripts):
 
     `conninfo` is a connection string of libpq, such as "postgresql://user@host/database"; what it leaves out comes from
     the environment (PGPASSWORD, ~/.pgpass). The first opening makes the tables in the schema `schema`; several stores
-    can be in one database, each in a schema of its own.
+    can be in one database, each in a schema of its own. Without `create`, opening a schema that has no tables raises
+    `StoreUnavailable`.
 
     `lease` is in seconds: other owners may claim the executions of this owner if it has not renewed its lease for so
     long, or at once if its process is known to have ended (on the same Linux machine). The clock of the database
@@ -77,6 +78,7 @@ class PostgresStore(OpenedInScripts):
         max_connections: int = 5,
         listen_conninfo: str | None = None,
         clock: Callable[[], float] | None = None,
+        create: bool = True,
     ) -> None:
         if lease <= 0 or timeout <= 0:
             raise ValueError("lease and timeout have to be more than 0 seconds")
@@ -98,6 +100,7 @@ class PostgresStore(OpenedInScripts):
             lease=lease,
             connections=max_connections,
             clock=clock,
+            creates=create,
         )
         self._listen_conninfo = conninfo if listen_conninfo is None else listen_conninfo
         self._lifecycle = Lifecycle(self._settings.name)
@@ -416,6 +419,11 @@ class PostgresStore(OpenedInScripts):
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
         return await self._read(upkeep.delete, list(executions))
+
+    async def shrink(self) -> int:
+        """See `Store.shrink`: the database uses the space again by itself, and VACUUM FULL gives it back."""
+        self._lifecycle.check()
+        return 0
 
 
 class _Pulse:

@@ -12,14 +12,18 @@ from .errors import store_error
 Synchronous = Literal["FULL", "NORMAL"]
 
 
-def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
+def connect(
+    path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL", read_only: bool = False
+) -> sqlite3.Connection:
     """Connect to a file that may be damaged or forged. Does not read it yet. Raises `StoreUnavailable`.
 
-    The caller begins and ends transactions; see `transaction`.
+    The caller begins and ends transactions; see `transaction`. With `read_only` SQLite opens the file for reading, and
+    makes none.
     """
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
+        place = _reading(path) if read_only else path
+        connection = sqlite3.connect(place, timeout=busy_timeout, isolation_level=None, uri=read_only)
         # Views, triggers, defaults and indexes in the file may not call functions that have side effects.
         connection.execute("PRAGMA trusted_schema = OFF")
         # Detects a damaged page as soon as it is read, before any of its cells is used.
@@ -30,6 +34,21 @@ def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL
             connection.close()
         raise store_error(error, path) from error
     return connection
+
+
+def _reading(path: Path) -> str:
+    """The URI under which SQLite opens a file that is only read.
+
+    To read a file in WAL mode, SQLite needs a -shm file beside it, or makes one. If it may write, the last reader
+    cleans up after it. Where it can make none, and nobody has left a -wal file, nobody writes, so that the file is all
+    there is.
+    """
+    folder = os.access(path.parent, os.W_OK)
+    if folder and os.access(path, os.W_OK):
+        how = "mode=rw"
+    else:
+        how = "mode=ro" if folder or path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return f"{path.as_uri()}?{how}"
 
 
 def make_file(path: Path, mode: int) -> None:

@@ -149,17 +149,27 @@ class Writer:
 
 
 class Reader:
-    """The connection that reads. Used on its own thread only."""
+    """The connection that reads. Used on its own thread only. It is `alone` in a store that is opened for reading."""
 
-    def __init__(self, path: Path, *, busy_timeout: float) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float, alone: bool = False) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
+        self._alone = alone
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Connect to a file that the writer has checked."""
-        self._connection = connect(self._path, busy_timeout=self._busy_timeout)
-        self._connection.execute("PRAGMA query_only = ON")
+        """Connect to a file that the writer has checked. Alone, check it, and change nothing."""
+        connection = connect(self._path, busy_timeout=self._busy_timeout, read_only=self._alone)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            if self._alone:
+                with transaction(connection, self._path, "DEFERRED"):
+                    schema.check(connection, self._path)
+                    schema.require_newest(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
 
     def run(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in one transaction, so that it reads one consistent state."""

@@ -48,10 +48,11 @@ def committed(path: str, appender: Ownership | None) -> None:
 class Feed:
     """The waiters of one open store. Except for `announce`, use it on the loop of the store."""
 
-    def __init__(self, path: Path, busy_timeout: float, ownership: Ownership) -> None:
+    def __init__(self, path: Path, busy_timeout: float, ownership: Ownership, *, read_only: bool = False) -> None:
         self.path = path
         self.ownership = ownership
         self._busy_timeout = busy_timeout
+        self._read_only = read_only
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         #: changes with every commit, or later. It is counted on several threads: two of them may count the same number,
@@ -159,13 +160,16 @@ class Feed:
         """The thread: look at the file again and again while somebody waits, and a moment longer."""
         while not self._stop.is_set():
             try:
-                with closing(connect(self.path, busy_timeout=self._busy_timeout)) as connection:
+                with closing(self._connect()) as connection:
                     if self._look_until_nobody_waits(connection):
                         return
             except (sqlite3.Error, StoreError):
                 # The query of those who wait meets the same error, and raises it; or the next look succeeds.
                 self.announce()
                 self._stop.wait(RETRY_SECONDS)
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect(self.path, busy_timeout=self._busy_timeout, read_only=self._read_only)
 
     def _look_until_nobody_waits(self, connection: sqlite3.Connection) -> bool:
         seen = (0, 0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ..._core.errors import StoreDamaged
+from ..._core.errors import StoreDamaged, StoreUnavailable
 from . import schedules, shared
 
 #: The application id in the header of the file, which marks it as a store of this library: "TFLW".
@@ -172,6 +172,18 @@ def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> N
         raise StoreDamaged(
             f"store {path}: the tables are not those of version {version}; missing, changed or added: {names}; "
             "it was not touched; restore a copy, or drop what was added"
+        )
+
+
+def require_newest(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:
+    """Raises `StoreUnavailable` for a file that would have to be migrated before it can be read."""
+    version = _pragma(connection, "user_version")
+    if version < len(steps):
+        raise StoreUnavailable(
+            f"store {path}: the file has version {version}, and reading alone does not migrate it to version "
+            f"{len(steps)}; open it once without `read_only`"
+            if version
+            else f"store {path}: the file is empty; nothing was stored in it yet"
         )
 
 

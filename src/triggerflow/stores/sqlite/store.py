@@ -53,6 +53,10 @@ class SQLiteStore(OpenedInScripts):
 
     The first opening makes the file, with the permissions `mode`: by default only the user that makes it can read it.
     SQLite gives its -wal and -shm files the same. The permissions of a file that is there already do not change.
+
+    With `read_only` the file is read and never written: it is neither made nor migrated, and every method that would
+    change something raises `StoreUnavailable`. Other processes may write meanwhile; changes are told as always.
+
     Raises `ValueError` for an invalid argument. See `Store` for the methods and the errors that they raise.
     """
 
@@ -65,6 +69,7 @@ class SQLiteStore(OpenedInScripts):
         busy_timeout: float = 5.0,
         clock: Callable[[], float] = machine_time,
         mode: int = 0o600,
+        read_only: bool = False,
     ) -> None:
         if os.fspath(path) in ("", ":memory:"):
             raise ValueError("SQLiteStore needs the path of a file; to keep executions in memory use MemoryStore")
@@ -80,6 +85,7 @@ class SQLiteStore(OpenedInScripts):
         self._busy_timeout = busy_timeout
         self._clock = clock
         self._mode = mode
+        self._read_only = read_only
         self._lifecycle = Lifecycle(f"store {self.path}")
 
     def __repr__(self) -> str:
@@ -104,13 +110,14 @@ class SQLiteStore(OpenedInScripts):
             busy_timeout=self._busy_timeout,
             mode=self._mode,
         )
-        self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
+        self._reader = Reader(self.path, busy_timeout=self._busy_timeout, alone=self._read_only)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
-        self._feed = Feed(self.path, self._busy_timeout, ownership)
+        self._feed = Feed(self.path, self._busy_timeout, ownership, read_only=self._read_only)
         loop = self._lifecycle.check()
         try:
-            await loop.run_in_executor(self._writing, self._writer.open)
+            if not self._read_only:
+                await loop.run_in_executor(self._writing, self._writer.open)
             await loop.run_in_executor(self._reading, self._reader.open)
         except BaseException:
             self._lifecycle.close()
@@ -149,6 +156,8 @@ class SQLiteStore(OpenedInScripts):
         self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         loop = self._lifecycle.check()
+        if self._read_only:
+            raise StoreUnavailable(f"store {self.path} was opened with `read_only`: nothing can be changed through it")
         return await loop.run_in_executor(self._writing, partial(self._writer.run, work, *args, **kwargs))
 
     async def _read(
@@ -363,6 +372,8 @@ class SQLiteStore(OpenedInScripts):
         version 0.1 is copied once instead, as SQLite's VACUUM does: meanwhile nobody can write.
         """
         loop = self._lifecycle.check()
+        if self._read_only:
+            return 0
         before = await loop.run_in_executor(self._writing, self._writer.size)
         await loop.run_in_executor(self._writing, self._writer.rewrite_once)
         left, known = await self._write(upkeep.cut, CUT_PAGES), None

@@ -1,0 +1,93 @@
+"""Finds executions, flows, questions and labels by what a person typed, and says what may have been meant."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from .printing import one_line
+from .troubles import NOT_FOUND, NOT_NOW, USAGE, Trouble, meant
+
+if TYPE_CHECKING:
+    from ..backend import Backend, ExecutionInfo, QuestionInfo
+
+#: Among how many of the newest executions a wrong id or label is compared.
+NEWEST = 300
+
+
+async def execution(backend: "Backend", given: str) -> "ExecutionInfo":
+    """The execution with this id, or the only one whose id begins so. Raises `Trouble`."""
+    from ..errors import UnknownExecution
+
+    if not given:
+        raise Trouble(USAGE, "the id of an execution is not empty")
+    try:
+        return await backend.get(given)
+    except UnknownExecution:
+        pass
+    found = [it for it in (await backend.executions(text=given, limit=NEWEST)).executions if it.id.startswith(given)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(it.id for it in found[:5])
+        more = " ..." if len(found) > 5 else ""
+        raise Trouble(NOT_FOUND, f"{len(found)} executions have an id that begins with {given!r}: {ids}{more}")
+    newest = (await backend.executions(limit=NEWEST)).executions
+    hint = meant(given, [it.id for it in newest])
+    if "did you mean" not in hint:
+        hint = "; `triggerflow runs` lists them" if newest else "; there are none yet"
+    raise Trouble(NOT_FOUND, f"there is no execution {one_line(given)!r} here{hint}")
+
+
+async def flow(backend: "Backend", name: str) -> str:
+    """The name of a flow that is known. Raises `Trouble`."""
+    known = [it.name for it in await backend.flows()]
+    if name not in known:
+        raise Trouble(NOT_FOUND, f"there is no flow {one_line(name)!r} here{meant(name, known)}")
+    return name
+
+
+def question(asked: "Iterable[QuestionInfo]", given: str, of: str) -> "QuestionInfo":
+    """The open question with this id, or the only one whose id begins so. Raises `Trouble`."""
+    questions = list(asked)
+    for it in questions:
+        if given in (it.id, it.own_id):
+            return it
+    near = [it for it in questions if given and it.id.startswith(given)]
+    if len(near) == 1:
+        return near[0]
+    if not questions:
+        raise Trouble(NOT_FOUND, f"execution {of!r} has no open question; `triggerflow show {of}` says what it does")
+    raise Trouble(
+        NOT_FOUND,
+        f"execution {of!r} has no open question {one_line(given)!r}{meant(given, [it.id for it in questions])}",
+    )
+
+
+async def signal(backend: "Backend", info: "ExecutionInfo", name: str) -> "dict[str, object]":
+    """The schema of a signal to which chunks of the execution listen. Raises `Trouble` for a name nobody hears."""
+    contract = await backend.contract(info.flow, definition=info.definition)
+    for it in contract.signals:
+        if it.name == name:
+            return dict(it.schema)
+    known = [it.name for it in contract.signals]
+    none = "; it listens to none" if not known else meant(name, known)
+    raise Trouble(NOT_FOUND, f"no chunk of flow {info.flow!r} listens to a signal {one_line(name)!r}{none}")
+
+
+async def label_hint(backend: "Backend", labels: Mapping[str, str]) -> str:
+    """What may have been meant if nothing has these labels; "" if nothing comes to mind."""
+    newest = (await backend.executions(limit=NEWEST)).executions
+    names = {name for it in newest for name in it.labels}
+    for name, value in labels.items():
+        if name not in names:
+            return f"no execution has a label {one_line(name)!r}{meant(name, sorted(names))}"
+        values = sorted({it.labels[name] for it in newest if name in it.labels})
+        if value not in values:
+            return f"no execution has the label {name}={one_line(value)}{meant(value, values)}"
+    return ""
+
+
+def refuse_ended(info: "ExecutionInfo", what: str) -> None:
+    """Raise `Trouble` if an execution has ended."""
+    if info.status in ("completed", "failed", "cancelled"):
+        retry = "; `triggerflow retry` runs a failed one again" if info.status == "failed" else ""
+        raise Trouble(NOT_NOW, f"execution {info.id!r} has ended ({info.status}): {what}{retry}")

@@ -1,0 +1,180 @@
+"""Where executions are: an SQLite file, a PostgreSQL database, or a server. Each is opened as a `Backend`."""
+
+import os
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from .printing import note
+from .troubles import NOT_NOW, UNREACHABLE, USAGE, Trouble
+from .values import near_file
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..flow import TriggerFlow
+    from ..stores import Store
+
+Kind = Literal["file", "postgres", "server"]
+#: read: nothing is changed; write: what is there is changed; create: what is missing is made
+Use = Literal["read", "write", "create"]
+#: The environment variables for what must not be seen in a list of processes.
+TOKEN, TOKEN_FILE = "TRIGGERFLOW_TOKEN", "TRIGGERFLOW_TOKEN_FILE"
+_PASSWORD = re.compile(r"^(\w+://[^/@:]*):[^@]*@")
+
+
+@dataclass
+class Place:
+    """An open place. `store` is None for a server, which keeps its own."""
+
+    backend: "Backend"
+    kind: Kind
+    #: how to name it on a command line, without a password
+    name: str
+    store: "Store | None" = None
+    #: the flows whose code this process has
+    flows: "list[TriggerFlow[Any, Any]]" = field(default_factory=list["TriggerFlow[Any, Any]"])
+
+    def own_store(self, verb: str) -> "Store":
+        """The store, for a verb that a server does not offer. Raises `Trouble`."""
+        if self.store is None:
+            raise Trouble(
+                NOT_NOW, f"a server does not offer `{verb}`: run it where the store is, with --store FILE or an address"
+            )
+        return self.store
+
+    def option(self) -> str:
+        """The option that names it, for commands in hints; nothing if the environment says it already."""
+        return "" if os.environ.get("TRIGGERFLOW_STORE") == self.name else f" --store {quoted(self.name)}"
+
+
+def quoted(text: str) -> str:
+    """A word for a shell."""
+    from shlex import quote
+
+    return quote(text)
+
+
+def kind_of(where: str) -> Kind:
+    """What an address leads to. Raises `Trouble` for a scheme that nobody knows."""
+    scheme = where.partition("://")[0].lower() if "://" in where else ""
+    if scheme in ("postgresql", "postgres"):
+        return "postgres"
+    if scheme in ("http", "https"):
+        return "server"
+    if scheme:
+        raise Trouble(USAGE, f"--store takes an SQLite file, postgresql://... or http(s)://..., not {scheme}://")
+    return "file"
+
+
+@asynccontextmanager
+async def opened(
+    where: str | None, use: Use, *, flows: "Sequence[TriggerFlow[Any, Any]]" = (), token_file: str | None = None
+) -> AsyncGenerator[Place]:
+    """Open a place, until the end of the block."""
+    if not where:
+        raise Trouble(USAGE, "no store is given: add --store FILE, or set TRIGGERFLOW_STORE")
+    kind = kind_of(where)
+    if kind == "server":
+        async with _server(where, token_file) as place:
+            yield place
+        return
+    if kind == "file" and use == "read" and (version := _older(where)):
+        note(f"{where} has version {version}, of an earlier release: this reads a copy, and leaves the file as it is")
+        with TemporaryDirectory(prefix="triggerflow-") as folder:
+            async with _place(_copied(where, folder), kind, where, flows) as place:
+                yield place
+        return
+    store = _file(where, use) if kind == "file" else _database(where, use)
+    async with _place(store, kind, _PASSWORD.sub(r"\1@", where), flows) as place:
+        yield place
+
+
+@asynccontextmanager
+async def _place(
+    store: "Store", kind: Kind, name: str, flows: "Sequence[TriggerFlow[Any, Any]]"
+) -> AsyncGenerator[Place]:
+    async with store:
+        from ..backend import StoreBackend
+
+        yield Place(StoreBackend(store, *flows), kind, name, store, list(flows))
+
+
+def _file(where: str, use: Use) -> "Store":
+    if where == ":memory:":
+        raise Trouble(USAGE, "a store in memory ends with this command: leave --store out, or name a file")
+    path = Path(where).expanduser()
+    if path.is_dir():
+        raise Trouble(USAGE, f"{where!r} is a folder: --store takes a file in it, such as {path / 'runs.db'}")
+    if use != "create" and not path.exists():
+        raise Trouble(UNREACHABLE, f"there is no file {where!r}{near_file(str(path))}")
+    if use == "create" and not path.absolute().parent.is_dir():
+        raise Trouble(
+            UNREACHABLE, f"there is no folder {str(path.parent)!r} for the store {path.name!r}: make it first"
+        )
+    from ..stores import SQLiteStore
+
+    return SQLiteStore(path, read_only=use == "read")
+
+
+def _older(where: str) -> int:
+    """The version of a store file that an earlier release has made, as its header says; 0 for any other file."""
+    from ..stores.sqlite.schema import APPLICATION_ID, STEPS
+
+    try:
+        with Path(where).expanduser().open("rb") as file:
+            header = file.read(72)
+    except OSError:
+        return 0
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        return 0
+    version = int.from_bytes(header[60:64], "big")
+    return version if version < len(STEPS) else 0
+
+
+def _copied(where: str, folder: str) -> "Store":
+    """A store over a copy of a file, in another folder: opening it brings the copy to the version of this release."""
+    import sqlite3
+    from contextlib import closing
+
+    from ..stores import SQLiteStore
+    from ..stores.sqlite.connection import connect
+
+    copy = Path(folder) / "copy.db"
+    path = Path(where).expanduser().absolute()
+    with closing(connect(path, busy_timeout=5.0, read_only=True)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return SQLiteStore(copy)
+
+
+def _database(where: str, use: Use) -> "Store":
+    address, _, schema = where.partition("#")
+    try:
+        from ..stores import PostgresStore
+    except ImportError as error:
+        raise Trouble(USAGE, str(error)) from None
+    try:
+        store: Any = PostgresStore(address, schema=schema or "triggerflow", create=use == "create")
+        return store
+    except ValueError as error:
+        raise Trouble(USAGE, f"--store: {error}") from None
+
+
+@asynccontextmanager
+async def _server(where: str, token_file: str | None) -> AsyncGenerator[Place]:
+    raise Trouble(NOT_NOW, f"{where}: this release cannot talk to a server yet")
+    yield
+
+
+def token_of(token_file: str | None) -> str | None:
+    """The token for a server: from the file that is named, else from the environment."""
+    name = token_file or os.environ.get(TOKEN_FILE)
+    if not name:
+        return os.environ.get(TOKEN) or None
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(USAGE, f"the token cannot be read from {name!r}: {error}") from None

@@ -1,0 +1,79 @@
+"""What a person sees who watches an execution: `watch`, on a terminal or as plain lines, over any `Backend`."""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TextIO
+
+from .._core.state import StatusName
+from ..backend import Backend, Frame
+from ..drivers.asyncio import REAL
+from ..run.environment import Environment
+from . import safe
+from .feed import Feed
+from .model import ENDED, Happened, Model
+from .plain import COLUMNS, Plain
+
+__all__ = ["ENDED", "watch"]
+
+
+async def watch(
+    backend: Backend,
+    id: str,
+    *,
+    plain: bool | None = None,
+    out: TextIO | None = None,
+    width: int | None = None,
+    environment: Environment = REAL,
+) -> StatusName:
+    """Show an execution until it has ended or the person leaves. Returns the status that was shown last.
+
+    On a terminal it takes the whole screen: the graph with the axis of time, the runtime stream, open questions, which
+    are answered there, and keys. With `plain`, or where `out` (default: standard output) is no terminal, it writes one
+    line for each thing that happens, as wide as the screen, or `width` columns. A status other than "completed",
+    "failed" and "cancelled" says that the person left: that changes nothing for the execution.
+
+    Raises `UnknownExecution`, and what reading the backend raises; one that cannot be reached is asked again later.
+    A screen needs the package textual: ``pip install 'triggerflow-engine[cli]'``.
+    """
+    file: TextIO = sys.stdout if out is None else out
+    if plain is None:
+        plain = not (_is_screen(file) and _is_screen(sys.stdin))
+    if plain:
+        return await _watch_plain(backend, id, file, width)
+    from .app import watch_screen  # imported late: textual takes a second
+
+    return await watch_screen(backend, id, file, environment)
+
+
+async def _watch_plain(backend: Backend, id: str, out: TextIO, width: int | None) -> StatusName:
+    screen = _is_screen(out)
+    if width is None:
+        width = shutil.get_terminal_size((80, 24)).columns if screen else COLUMNS
+    model = Model(id)
+    plain = Plain(model, columns=width, colour=screen)
+
+    def told(it: list[Happened], frame: Frame) -> None:
+        write(out, plain.lines(it, frame.at))
+
+    def notice(text: str) -> None:
+        write(out, [safe.cut(safe.line(text), width)])
+
+    await Feed(backend, model, told=told, notice=notice).run()
+    return model.moment.status
+
+
+def write(out: TextIO, lines: Iterable[str]) -> None:
+    """Write lines, with escapes for what the encoding of the file does not have."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    text = "".join(f"{line}\n" for line in lines)
+    if text:
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        out.flush()
+
+
+def _is_screen(file: TextIO | None) -> bool:
+    with suppress(ValueError, OSError):
+        return file is not None and file.isatty()
+    return False

@@ -1,0 +1,130 @@
+"""Keeps a model up to date: reads the frames of an execution and of its sub-flows, drawings and open questions."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..backend import Backend, Frame, UnknownFlow, error_info
+from ..errors import TriggerFlowError
+from .model import Happened, Model, Step
+
+#: For how long frames are taken before everything else gets a turn, in seconds.
+_TURN = 0.02
+#: The pauses before a backend is asked again that could not be reached, in seconds.
+_AGAIN = (0.5, 1.0, 2.0, 5.0)
+#: How many sub-flows are watched at once, and how deep.
+_CHILDREN, _DEPTH = 6, 3
+
+
+class Feed:
+    """Follows one execution. `told` is called with what each frame has told, and its time."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: Model,
+        *,
+        told: Callable[[list[Happened], Frame], None] | None = None,
+        notice: Callable[[str], None] | None = None,
+        sub_flows: bool = False,
+        depth: int = 0,
+    ) -> None:
+        self._backend, self.model = backend, model
+        self._told, self._notice, self._sub_flows, self._depth = told, notice, sub_flows, depth
+        self._children: dict[str, asyncio.Task[None]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Follow the execution until it has ended. Raises what the backend raises, unless it may work again later."""
+        tries = 0
+        self.model.info = await self._backend.get(self.model.id)
+        self.model.flow = self.model.flow or self.model.info.flow
+        try:
+            while True:
+                number = self.model.moment.number
+                try:
+                    await self._follow()
+                    break
+                except (TriggerFlowError, OSError, TimeoutError) as error:
+                    if not (error_info(error).again or isinstance(error, OSError)):
+                        raise
+                    if self._notice is not None:
+                        self._notice(f"no answer from the store, trying again: {error}")
+                    tries = 0 if self.model.moment.number > number else tries
+                    await asyncio.sleep(_AGAIN[min(tries, len(_AGAIN) - 1)])
+                    tries += 1
+            with suppress(TriggerFlowError):
+                self.model.info = await self._backend.get(self.model.id)
+            await self.read_questions()
+        finally:
+            await self.stop()
+
+    async def _follow(self) -> None:
+        model = self.model
+        clock = asyncio.get_running_loop().time
+        turn = clock()
+        async for frame in self._backend.frames(model.id, after=model.moment.number, follow=True):
+            if frame.definition:
+                await self._draw(frame.definition)
+            told = model.take(frame)
+            if self._told is not None:
+                self._told(told, frame)
+            if frame.questions:
+                self._ask_soon()
+            if self._sub_flows:
+                for change in frame.runs:
+                    if change.sub_flow:
+                        self._watch(change.sub_flow, change.operator)
+            if clock() - turn > _TURN:
+                await asyncio.sleep(0)
+                turn = clock()
+
+    async def _draw(self, definition: str) -> None:
+        try:
+            self.model.draw(await self._backend.drawing(self.model.flow, definition=definition))
+        except UnknownFlow:  # then a step is shown when it runs
+            if self._notice is not None:
+                self._notice("the graph is not in the store")
+
+    def _ask_soon(self) -> None:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self.read_questions())
+
+    async def read_questions(self) -> None:
+        """Read the open questions of the execution and its sub-flows."""
+        model = self.model
+        while True:
+            number = model.moment.number
+            if self._depth or model.ended:
+                model.questions = []
+                return
+            with suppress(TriggerFlowError):
+                model.questions = (await self._backend.questions(execution=model.id)).questions
+            if number == model.moment.number or not model.asked:
+                return
+
+    # -- sub-flows -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, id: str, operator: str) -> None:
+        step = self.model.step_of(operator)
+        if step is None or step.each is not None or self._depth >= _DEPTH or id in self._children:
+            return
+        if sum(not it.done() for it in self._children.values()) < _CHILDREN:
+            self._children[id] = asyncio.ensure_future(self._follow_child(id, step))
+
+    async def _follow_child(self, id: str, step: Step) -> None:
+        child = Model(id)
+        for pause in (0.0, 0.1, 0.5, 2.0):  # it is created a little later than its step begins
+            await asyncio.sleep(pause)
+            with suppress(TriggerFlowError):
+                feed = Feed(self._backend, child, notice=self._notice, sub_flows=True, depth=self._depth + 1)
+                self.model.children[id] = child
+                await feed.run()
+                return
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        tasks = [*self._children.values(), *filter(None, (self._asking,))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

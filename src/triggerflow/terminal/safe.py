@@ -1,0 +1,137 @@
+"""Text from outside made harmless for a terminal: one line, no control characters, and a known width in columns.
+
+Names, items and errors come from users and models. What could move the cursor, change colours or the direction of
+writing, or hide text, is shown as a visible sign or an escape.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+#: More characters than this of one text are never looked at.
+LONGEST = 20_000
+#: How many marks may stand on one character.
+_MARKS = 2
+ELLIPSIS = "…"
+#: Signs that only join or vary others, whose width depends on the terminal: left out.
+_JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f\u00ad\ufeff\u200b\u2060")
+_PICTURES = {"\n": "⏎", "\t": " ", "\r": "␍", "\x7f": "␡"}
+
+
+@lru_cache(4096)
+def _shown(char: str) -> str:
+    if char in _PICTURES:
+        return _PICTURES[char]
+    if char in _JOINERS:
+        return ""
+    if char < " ":
+        return chr(0x2400 + ord(char))
+    kind = unicodedata.category(char)
+    if kind in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    return " " if kind == "Zs" else char
+
+
+def line(text: str) -> str:
+    """A text as one harmless line; line feeds are shown as ⏎."""
+    text = text[:LONGEST]
+    if text.isascii() and text.isprintable():
+        return text
+    found: list[str] = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= _MARKS:
+            found.append(_shown(char))
+    return "".join(found)
+
+
+def lines(text: str) -> list[str]:
+    """A text as harmless lines, cut where it has line feeds."""
+    return [line(part) for part in text[:LONGEST].replace("\r\n", "\n").split("\n")]
+
+
+@lru_cache(4096)
+def _columns(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) == "Me":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def width(text: str) -> int:
+    """How many columns a harmless text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def cut(text: str, columns: int) -> str:
+    """A harmless text, shortened to so many columns."""
+    if len(text) * 2 <= columns or width(text) <= columns:
+        return text
+    if columns < 1:
+        return ""
+    used, kept = 1, 0
+    for char in text:
+        used += _columns(char)
+        if used > columns:
+            break
+        kept += 1
+    return text[:kept] + ELLIPSIS
+
+
+def fit(text: str, columns: int) -> str:
+    """A harmless text, shortened or filled with blanks to exactly so many columns."""
+    text = cut(text, columns)
+    return text + " " * (columns - width(text))
+
+
+def wrap(text: str, columns: int) -> Iterator[str]:
+    """A harmless line as lines of at most so many columns, broken at blanks where there are some."""
+    columns = max(columns, 2)
+    while width(text) > columns:
+        used = end = 0
+        while used + _columns(text[end]) <= columns:
+            used += _columns(text[end])
+            end += 1
+        blank = text.rfind(" ", 0, end + 1)
+        end = blank if blank > end // 2 else end
+        yield text[:end]
+        text = text[end:].removeprefix(" ")
+    yield text
+
+
+def value(it: Any, longest: int = 400) -> str:
+    """A JSON value as one harmless line; a text without its quotes."""
+    if isinstance(it, str):
+        return line(it[:longest])
+    return line(json.dumps(_short(it, longest), ensure_ascii=False, default=str)[:longest])
+
+
+def _short(it: Any, longest: int, deep: int = 0) -> Any:
+    """A value with no more in it than can be shown."""
+    if isinstance(it, str):
+        return it[:longest]
+    if deep > 20:
+        return ELLIPSIS
+    if isinstance(it, dict):
+        pairs = list(it.items())[: longest // 4]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return {str(key)[:longest]: _short(part, longest, deep + 1) for key, part in pairs}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(it, list):
+        return [_short(part, longest, deep + 1) for part in it[: longest // 2]]  # pyright: ignore[reportUnknownVariableType]
+    return it
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most seven columns: 0.3s, 12s, 3m 05s, 2h 10m, 3d 4h."""
+    seconds = max(seconds, 0.0)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600}h"
