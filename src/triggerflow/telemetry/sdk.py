@@ -67,8 +67,8 @@ async def send(exporter: SpanExporter, spans: Sequence[ReadableSpan]) -> None:
         raise ExportFailed(where)
 
 
-def as_tree(spans: Sequence[ReadableSpan]) -> str:
-    """Spans as indented lines, for a person: the name, the seconds, and how it has ended."""
+def as_tree(spans: Sequence[ReadableSpan], *, seconds: bool = True) -> str:
+    """Spans as indented lines, for a person: the name, how many `seconds` it took unless False, how it has ended."""
     known = {_id(it.context): it for it in spans}
     below: dict[int, list[ReadableSpan]] = {}
     for span in spans:
@@ -78,12 +78,12 @@ def as_tree(spans: Sequence[ReadableSpan]) -> str:
 
     def add(parent: int, depth: int) -> None:
         for span in sorted(below.get(parent, ()), key=_order):
-            seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
             given = span.attributes or {}
             said = [str(given[key]) for key in (names.STATUS, names.OUTCOME, names.ERROR_TYPE) if key in given]
             if int(str(given.get(names.ATTEMPT, 1))) > 1:
                 said.insert(0, f"attempt {given[names.ATTEMPT]}")
-            lines.append(f"{'  ' * depth}{span.name}  {seconds:.2f} s  {', '.join(said)}".rstrip())
+            took = [f"{((span.end_time or 0) - (span.start_time or 0)) / 1e9:.2f} s"] if seconds else []
+            lines.append("  " * depth + "  ".join(filter(None, (span.name, *took, ", ".join(said)))))
             add(_id(span.context), depth + 1)
 
     add(0, 0)
