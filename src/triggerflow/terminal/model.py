@@ -4,6 +4,7 @@ The steps of the graph, the runs in them, how far each for_each is, the text of 
 frame costs the same however much has happened, so that tens of thousands of them open at once.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, cast
@@ -26,12 +27,16 @@ ENDED = frozenset(("completed", "failed", "cancelled"))
 SPANS = 200
 #: How many recorded lists are kept until a for_each begins with them.
 _LISTS = 64
+#: At most so many moments of a step are looked at for one place on the axis.
+_SAMPLES = 32
 
 _PHASES: dict[str, Doing] = {"ready": "queued", "running": "running", "waiting": "waiting", "backoff": "backoff"}
 #: Records whose value can start a for_each.
 _GIVES_VALUE = frozenset(("started", "completed", "emitted", "resumed", "state", "flow_data"))
 #: Boxes that are not shown as steps.
-_NO_STEP = frozenset(("point", "start", "gate", "result"))
+_NO_STEP = frozenset(("point", "start", "gate", "collect", "result", "signal", "data", "error", "timer"))
+#: Boxes of those that are named at the steps that follow them.
+_FROM_OUTSIDE = frozenset(("signal", "data", "error", "timer"))
 #: Boxes through which a signal goes without a run.
 _NO_RUN = frozenset(("point", "gate", "collect", "opener", "choice"))
 
@@ -143,6 +148,7 @@ class Step:
         #: how many runs were at work, from which time on
         self.times: list[float] = []
         self.levels: list[int] = []
+        self.peak = 1
         self.busy: Counter[Doing] = Counter()
 
     @property
@@ -170,11 +176,18 @@ class Step:
     def level(self, at: float, more: int) -> None:
         """So many more runs are at work from now on."""
         now = (self.levels[-1] if self.levels else 0) + more
+        self.peak = max(self.peak, now)
         if self.times and self.times[-1] >= at:
             self.levels[-1] = now
         else:
             self.times.append(at)
             self.levels.append(now)
+
+    def level_between(self, start: float, end: float) -> int:
+        """The most runs that were at work at once between two times; of very many changes some are looked at."""
+        first, last = bisect_right(self.times, start) - 1, bisect_left(self.times, end)
+        pace = max((last - first) // _SAMPLES, 1)
+        return max(self.levels[max(first, 0) : max(last, 1) : pace], default=0)
 
 
 class Happened(NamedTuple):
@@ -229,6 +242,7 @@ class Model:
         #: for runs of conditions: the frame whose value they look at, and the run behind it
         self._behind: dict[int, tuple[int, int | None]] = {}
         self._touched: list[Item] = []
+        self._reason = ""
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -255,6 +269,28 @@ class Model:
             return ""
         where = f"{safe.value(error.chunk, 100)}: " if error.chunk else ""
         return f"{where}{_said({'type': error.type, 'message': error.message})}"
+
+    @property
+    def reason(self) -> str:
+        """Why it was cancelled, in one line."""
+        return self._reason
+
+    def open_runs(self) -> Iterator[Run]:
+        """The runs that are open, the oldest first, without conditions; of a sub-flow that is watched, its own ones."""
+        for run in self.runs.values():
+            child = self.children.get(run.sub_flow or "")
+            if child is not None and child.runs:
+                yield from child.open_runs()
+            elif run.step.shape != "hidden":
+                yield run
+
+    def blocks_in(self, block: str | None) -> set[str]:
+        """A block and those inside of it."""
+        found = {block} if block is not None else set[str]()
+        for key, parent in self._parents.items():  # a block comes after the one around it
+            if parent in found:
+                found.add(key)
+        return found
 
     # -- the graph -----------------------------------------------------------------------------------------------------
 
@@ -286,9 +322,10 @@ class Model:
                     self._by_operator[operator] = hidden
             if order[line.target] <= order[line.source]:
                 self._back.add((line.source, line.target))
-            step = self.steps.get(line.target)
-            if line.label and step is not None and not step.label:
-                step.label = safe.value(line.label, 100)
+            step, source = self.steps.get(line.target), boxes[line.source]
+            if step is not None and not step.label:
+                outside = source.lines[0] if source.shape in _FROM_OUTSIDE and source.lines else ""
+                step.label = safe.value(" ".join(filter(None, (outside and f"when {outside}", line.label))), 100)
         for each in list(self._each.values()):
             if each.outer is not None and any(
                 boxes[it.target].shape == "opener" for it in leaving.get(each.outer.box, ())
@@ -310,6 +347,9 @@ class Model:
         step = next((former[it] for it in box.operators if it in former), None) or Step(box.key, "", box.shape)
         step.key, step.name, step.shape = box.key, safe.value(" ".join(box.lines), 100), box.shape
         step.block, step.flow, step.label = box.block, box.flow, ""
+        if box.shape == "opener":
+            head, comma, rest = step.name.partition(",")
+            step.name, step.label = head, comma + rest
         block, step.depth = box.block, -1 if box.shape in ("opener", "choice") else 0
         while block is not None:
             step.depth += 1
@@ -389,6 +429,8 @@ class Model:
             told.append(Happened("started", None, "" if value is None else safe.value(value)))
         elif kind == "emitted" and record.get("run") is None:
             told.append(Happened("signal", None, safe.value(record.get("name"), 100)))
+        elif kind == "cancel_requested":
+            self._reason = safe.value(record.get("reason", ""))
         elif kind == "retried":
             told.append(Happened("retried"))
         begun: list[Happened] = []
@@ -441,7 +483,7 @@ class Model:
             return Happened("completed", None, safe.value(frame.result) if frame.has_result else "")
         if frame.status == "failed":
             return Happened("failed", None, self.error)
-        return Happened("cancelled", None, safe.value(frame.record.get("reason", "")))
+        return Happened("cancelled", None, self._reason)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
