@@ -63,6 +63,15 @@ class Opening:
         self.begun = 0
 
 
+class Source:
+    """What a lazy source has given so far; `each` is the for_each that takes it, once that has begun with an item."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.done = False
+        self.each: Each | None = None
+
+
 class Item:
     """An item of a for_each that has begun. `number` counts from 1 in the order in which items begin."""
 
@@ -87,8 +96,9 @@ class Each:
     def __init__(self, block: str, box: str, outer: "Each | None") -> None:
         self.block, self.box, self.outer = block, box, outer
         self.total = self.begun = self.done = self.failed = 0
-        #: whether `total` counts all items of the lists with which it was entered
-        self.exact = True
+        #: whether the lists are known with which it was entered, and the lazy sources among them
+        self.known = True
+        self.sources: list[Source] = []
         #: whether each item of a for_each right around it is a list of its items; that for_each is not counted
         self.flat = False
         #: the items that are open, the oldest first
@@ -103,6 +113,11 @@ class Each:
     def ended(self) -> int:
         """How many items have ended."""
         return self.done + self.failed
+
+    @property
+    def exact(self) -> bool:
+        """Whether `total` counts all items of what it was entered with."""
+        return self.known and all(it.done for it in self.sources)
 
 
 class Run:
@@ -241,6 +256,9 @@ class Model:
         self._lists: dict[int, list[Any]] = {}
         #: for runs of conditions: the frame whose value they look at, and the run behind it
         self._behind: dict[int, tuple[int, int | None]] = {}
+        #: the lazy sources by the block instance that reads them, and by the frames that they gave items with
+        self._sources: dict[int, Source] = {}
+        self._pulled: dict[int, Source] = {}
         self._touched: list[Item] = []
         self._reason = ""
 
@@ -419,8 +437,10 @@ class Model:
             self._lists[frame.number] = record["value"]
             if len(self._lists) > _LISTS:
                 del self._lists[next(iter(self._lists))]
-        elif kind == "items_given" or kind == "pulled":
+        elif kind == "items_given":
             self._lists[frame.number] = record.get("items") or []
+        elif kind == "pulled":
+            self._pull(frame)
         elif kind == "recovered" and self._is_loss(frame) and at > self.last:
             self.axis.turn(self.last, False)  # nobody was at work, nobody knows since when
             self._busy = False
@@ -661,16 +681,30 @@ class Model:
         cause, by = change.cause, change.by
         while by is not None and by in self._behind:  # a condition has let the value through
             cause, by = self._behind[by]
-        key = cause, id(parent)
+        source = self._pulled.get(cause)
+        key = cause if source is None else id(source), id(parent)
         opening = each.openings.get(key)
         if opening is None:
-            values = self._lists.get(cause)
+            values = self._lists.get(cause) if source is None else source.values
+            if source is not None:
+                source.each = each
+                each.sources.append(source)
             if values is not None and each.flat:
                 values = [it for part in values if isinstance(part, list) for it in cast("list[Any]", part)]
             opening = each.openings[key] = Opening(values or [], parent)
-            each.exact = each.exact and values is not None
+            each.known = each.known and values is not None
             each.total += len(opening.values)
         return opening
+
+    def _pull(self, frame: Frame) -> None:
+        """A lazy source has given items."""
+        record = frame.record
+        source = self._pulled[frame.number] = self._sources.setdefault(record["opening"], Source())
+        items: list[Any] = record.get("items") or []
+        source.values += items
+        source.done = bool(record.get("done"))
+        if source.each is not None:
+            source.each.total = max(source.each.total + len(items), source.each.begun)
 
     def _hold(self, item: Item) -> None:
         item.runs += 1
