@@ -119,6 +119,27 @@ async def test_answers_are_checked_and_counted_once() -> None:
         assert await code_of(backend.act("one", yes, request="form-2")) == "ended"
 
 
+@pytest.mark.parametrize("knows_the_code", [True, False])
+async def test_an_answer_is_told_with_its_question_also_without_the_code(knows_the_code: bool) -> None:
+    data, flow = MemoryData(), review(schema=Verdict)
+    async with MemoryStore(data) as here, MemoryStore(data) as there, Worker(there, flow):
+        await StoreBackend(here, flow).start("review", "draft", id="one")
+        backend = StoreBackend(here, flow) if knows_the_code else StoreBackend(here)
+        await asyncio.sleep(2)
+        answer = Answer(question="verdict", value={"approved": True})
+        for _ in range(2):
+            done = await backend.act("one", answer, request="form-1")
+            assert done.value == {
+                "id": "verdict",
+                "type": "pause",
+                "payload": "draft",
+                "resume_event": None,
+                "expires": None,
+                "status": "resumed",
+                "response": {"$type": "Verdict", "approved": True, "note": ""},
+            }
+
+
 async def test_without_anybody_who_runs_it_an_action_is_surely_not_done(store: Store) -> None:
     flow = listening()
     backend = StoreBackend(store, flow)

@@ -15,8 +15,9 @@ from ..durable.executions.commit import StoreSession
 from ..durable.executions.requests import read_reply, same_request, write_request
 from ..run import actions
 from ..run.actions import Action
+from ..serialize.marked import plain
 from ..serialize.payload import Types
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Request, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Reply, Request, Store
 from .errors import BadRequest
 from .shapes import (
     Answer,
@@ -84,8 +85,13 @@ async def post(store: Store, request: Request) -> Request:
     return posted
 
 
-async def ask(session: StoreSession, request: Request, types: Types, wait: float) -> Any:
-    """Post a request, and wait up to `wait` seconds for the reply. Returns the answer in it.
+def _answer(reply: Reply) -> Any:
+    """The answer in a reply as JSON: it may have classes that are not here. Raises the error in it."""
+    return plain(msgspec.json.decode(reply.data)) if reply.ok else read_reply(reply, Types())
+
+
+async def ask(session: StoreSession, request: Request, wait: float) -> Any:
+    """Post a request, and wait up to `wait` seconds for the reply. Returns the answer in it, as JSON.
 
     Raises the error in the reply; `ExecutionClosed` if the execution has ended; and `TimeoutError`, which says whether
     the action was surely not done. If the caller is cancelled, the request is withdrawn.
@@ -101,7 +107,7 @@ async def ask(session: StoreSession, request: Request, types: Types, wait: float
                 if not found:
                     raise TimeoutError("the request was withdrawn by somebody else")
                 if found[0].reply is not None:
-                    return read_reply(found[0].reply, types)
+                    return _answer(found[0].reply)
                 row = await store.find(request.execution)
                 if (row is None or row.status in FINAL_STATUSES) and await store.withdraw(id) is None:
                     status = "deleted" if row is None else row.status

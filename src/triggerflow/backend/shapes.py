@@ -145,6 +145,8 @@ class OpenQuestion(Shape, frozen=True):
     since: float | None
     expires: float | None
     inside: bool = False
+    #: the event as which the answer is emitted, if one is named
+    resume_event: str | None = None
 
 
 class StateInfo(Shape, frozen=True):
@@ -170,6 +172,9 @@ class StateInfo(Shape, frozen=True):
     timers: list[float]
     #: how many items its stream has
     items: int
+    #: whether a source is read, or a timer is open that counts as work: what `Execution.async_settled` waits for beside
+    #: the runs
+    working: bool = False
 
 
 class Frame(Shape, frozen=True, omit_defaults=True):
@@ -196,6 +201,8 @@ class Frame(Shape, frozen=True, omit_defaults=True):
     item: int = 0
     #: for a timer that has fired: the number of the frame that has started the timer; 0 if that was read before
     follows: int = 0
+    #: the numbers of the timers that the record has started; `timer` of the record is that of the one that has fired
+    timers: list[int] = []
     #: the fingerprint of the definition, if it is another one than before: for the first frame, and after a move
     definition: str = ""
     #: with the status "completed": whether there is a result, and the result
@@ -327,7 +334,8 @@ AnyAction = (
 class Done(Shape, frozen=True):
     """The outcome of an action, which was done or had been done before under the same request id.
 
-    `value`: for `cancel_signal` how many, else None. `status` is that of the execution in the store at that time.
+    `value`: for `cancel_signal` how many, for `answer` the question as `Execution.get_interrupt` shows it, else None.
+    `status` is that of the execution in the store at that time.
     """
 
     status: StatusName

@@ -36,6 +36,7 @@ from .errors import BadRequest, UnknownFlow
 from .programs import Programs
 from .protocol import ACTION_WAIT, MAX_PAGE, MAX_WAIT
 from .shapes import (
+    Answer,
     AnyAction,
     CancelSignal,
     ChangesInfo,
@@ -380,8 +381,9 @@ class StoreBackend:
             return Done(status=(await self._row(id)).status)
         types = Types() if code is None else code.types
         asked = request_of(name, row, action, types, environment.now())
-        value = await ask(self._session, asked, types, _wait(wait))
-        return Done(status=(await self._row(id)).status, value=value if isinstance(action, CancelSignal) else None)
+        value = await ask(self._session, asked, _wait(wait))
+        told = isinstance(action, CancelSignal | Answer)
+        return Done(status=(await self._row(id)).status, value=value if told else None)
 
     async def _retry(self, row: ExecutionRow, request: str, force: bool) -> None:
         """Run a failed execution again. The records of that have the reply to the request, so it happens once."""

@@ -9,6 +9,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import PayloadError
 from .._core.machine import Machine
 from .._core.state import UNSET, Interrupt, RunChunk
+from .._core.timers import at_work
 from ..durable.format.codec import VALUES
 from ..durable.format.text import name_of
 from ..run.subflow import path_of
@@ -102,6 +103,7 @@ def state_info(id: str, flow: str, machine: Machine, start: Any, types: Types) -
                 since=it.asked,
                 expires=it.expires,
                 inside=it.holds,
+                resume_event=it.resume_event,
             )
             for it in open_questions(machine)
         ],
@@ -121,4 +123,5 @@ def state_info(id: str, flow: str, machine: Machine, start: Any, types: Types) -
         ],
         timers=sorted(timer.due for timer in (state.timers or {}).values()),
         items=state.stream,
+        working=bool(state.pulls) or at_work(state),
     )

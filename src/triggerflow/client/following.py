@@ -1,0 +1,94 @@
+"""Streams of numbered events that go on after any break: number after number, none lost, none twice."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from ..backend import BadRequest, Frame
+from ..backend.frames import MOMENT
+from ..errors import StoreError
+from ..wire import Event, Problem, Route
+from ..wire.events import END, ERROR, RESYNC
+from ..wire.problems import error_of_problem
+from .transport import OPEN_WELL, Broken, Call, Transport, Trouble
+
+T = TypeVar("T")
+
+
+class Resync(msgspec.Struct):
+    """The data of an event `resync`."""
+
+    after: Any
+
+
+class Numbered(NamedTuple, Generic[T]):
+    """What is followed: entries of an execution that have numbers."""
+
+    event: str
+    shape: type[T]
+    #: what they are called, in the page and to people
+    name: str
+    route: Route
+    parts: Mapping[str, str]
+    query: Sequence[tuple[str, str]] = ()
+    #: whether each number is one more than the one before
+    in_row: bool = True
+
+    def out_of_order(self, url: str, number: int, after: int) -> StoreError:
+        """The error where a server gives another number than the next one."""
+        return StoreError(f"{url} gives number {number} of the {self.name} after number {after}")
+
+
+async def follow(transport: Transport, numbered: Numbered[T], after: int) -> AsyncGenerator[T]:
+    """The entries after a number, and each new one, until the server says that no more comes."""
+    trouble = Trouble(transport)
+    number, loop = after, asyncio.get_running_loop()
+    while True:
+        url, opened = transport.url, loop.time()
+        call = Call(numbered.route, numbered.parts, [*numbered.query, ("after", str(number))])
+        try:
+            async with aclosing(transport.events(url, call)) as batches:
+                async for events in batches:
+                    for event in events:
+                        if event.event == numbered.event:
+                            entry: Any = read(url, event, numbered.shape)
+                            if entry.number <= number:  # a server that sends more than was asked for
+                                continue
+                            if numbered.in_row and entry.number != number + 1 and not _stands_for_all(entry):
+                                raise numbered.out_of_order(url, entry.number, number)
+                            number = entry.number
+                            trouble.over()
+                            yield entry
+                        elif event.event == END:
+                            return
+                        elif event.event == RESYNC:
+                            raise BadRequest(f"there are fewer than {number} {numbered.name} of this execution")
+                        elif event.event == ERROR:
+                            refuse(url, event)
+        except Broken as broken:
+            if loop.time() - opened >= OPEN_WELL:
+                trouble.over()
+            await trouble.pause(url, broken)
+
+
+def _stands_for_all(entry: Any) -> bool:
+    """Whether this is a frame with the whole state: those before it are gone."""
+    return isinstance(entry, Frame) and entry.kind == MOMENT
+
+
+def read(url: str, event: Event, shape: type[T]) -> T:
+    """The data of an event."""
+    try:
+        return msgspec.json.decode(event.data, type=shape)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise StoreError(f"{url} sends an event {event.event[:50]!r} whose data is not the JSON of that") from None
+
+
+def refuse(url: str, event: Event) -> None:
+    """Raise what an event `error` says; `Broken` if the stream can go on."""
+    problem = read(url, event, Problem)
+    error = error_of_problem(problem)
+    raise Broken(str(error), error) if problem.again else error

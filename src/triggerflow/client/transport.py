@@ -1,0 +1,333 @@
+"""Requests to servers: which server is asked, what is asked again, and what is not believed.
+
+Every call can be repeated: it reads, or it has a key under which the server does it once. So whatever breaks (a
+connection, a server, a proxy) is answered by asking again, the next server if there are several, after a pause that
+grows. Redirects are not followed, and neither the environment nor a `.netrc` says where requests go.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from inspect import isawaitable
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from ..backend import BadRequest
+from ..drivers.asyncio import REAL
+from ..errors import StoreError, StoreUnavailable
+from ..run import tracing
+from ..wire import Event, EventDecoder, EventTooLarge, Problem, Route, error_of, path_to
+from ..wire.events import EVENT_STREAM
+from ..wire.routes import IDEMPOTENCY_KEY
+from .addresses import read_addresses
+
+if TYPE_CHECKING:
+    import httpx2
+
+logger = logging.getLogger("triggerflow.client")
+
+#: A bearer token, or a function that returns the present one, also an async one.
+Token = str | Callable[[], str | Awaitable[str]]
+
+#: The first and the longest pause before a server is asked again, in seconds. Each is twice the one before, and varied
+#: at random by half.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+#: A stream that was open for so many seconds has gone on well, also if nothing came.
+OPEN_WELL = 5.0
+#: How many bytes of an answer that is an error are read.
+PROBLEM_BYTES = 64 * 1024
+
+#: The codes of problems, and the statuses of other answers, after which another try may succeed.
+_AGAIN = frozenset(("busy", "stopping", "store_unavailable"))
+_GATEWAY = frozenset((408, 429, 502, 503, 504))
+
+
+class Broken(Exception):
+    """A try has failed, and the next one may succeed. `error` is raised if there is no next one."""
+
+    def __init__(self, why: str, error: Exception | None = None, pause: float = 0.0) -> None:
+        super().__init__(why)
+        self.error = error
+        #: how many seconds the server wants to be left alone
+        self.pause = pause
+
+
+class Call(NamedTuple):
+    """One call of a route."""
+
+    route: Route
+    parts: Mapping[str, str] = {}
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes | None = None
+    #: the key under which it is done once
+    key: str | None = None
+    #: how many seconds the server itself may wait
+    wait: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """Its path."""
+        return path_to(self.route, **self.parts)
+
+
+class Settings(NamedTuple):
+    """How servers are asked; see `HTTPBackend`."""
+
+    token: Token | None
+    patience: float
+    timeout: float
+    connect_timeout: float
+    silence: float
+    limit: int
+    ssl: SSLContext | None
+    proxy: str | None
+
+
+class Transport:
+    """Asks the servers of one store."""
+
+    def __init__(self, urls: str | Sequence[str], settings: Settings, *, allow_http: bool) -> None:
+        self.urls = read_addresses(urls, has_token=settings.token is not None, allow_http=allow_http)
+        self.settings = settings
+        self._at = 0
+        #: a client belongs to the event loop that uses it
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = WeakKeyDictionary()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    async def call(self, call: Call) -> Any:
+        """Make a call, again if it breaks off, and return what the route answers with."""
+        trouble = Trouble(self)
+        while True:
+            url = self.url
+            try:
+                body = await self._once(url, call)
+            except Broken as broken:
+                await trouble.pause(url, broken)
+            else:
+                return self._read(url, call.route, body)
+
+    def _read(self, url: str, route: Route, body: bytes) -> Any:
+        try:
+            return msgspec.json.decode(body, type=route.answer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise _no_server(url, f"what it answers to {route.name!r} is not the JSON of that") from None
+
+    async def _once(self, url: str, call: Call) -> bytes:
+        settings = self.settings
+        try:
+            async with asyncio.timeout(settings.timeout + call.wait):
+                async with self._response(url, call, "application/json", settings.timeout + call.wait) as response:
+                    return await _body(response, settings.limit, url)
+        except TimeoutError:
+            raise Broken(f"it has not answered for {settings.timeout + call.wait:g} s") from None
+
+    @asynccontextmanager
+    async def _response(self, url: str, call: Call, accept: str, silence: float) -> "AsyncGenerator[httpx2.Response]":
+        """Send a call to one server. Raises `Broken`, or the error that the server answers with."""
+        import httpx2  # it takes a quarter of a second
+
+        try:
+            client = self._client()
+            headers = await self._headers(call, accept)
+            timeout = httpx2.Timeout(silence, connect=self.settings.connect_timeout, pool=None)
+            request = client.build_request(
+                call.route.method, url + call.path, params=list(call.query) or None, content=call.body,
+                headers=headers, timeout=timeout,
+            )  # fmt: skip
+            response = await client.send(request, stream=True)
+            try:
+                if not 200 <= response.status_code < 300:
+                    raise await _error(response, url)
+                yield response
+            finally:
+                await response.aclose()
+        except httpx2.TransportError as error:
+            raise _broken(error) from None
+        except httpx2.HTTPError as error:
+            raise _no_server(url, type(error).__name__) from None
+
+    async def _headers(self, call: Call, accept: str) -> dict[str, str]:
+        headers = {"accept": accept, "accept-encoding": "identity"}
+        if call.body is not None:
+            headers["content-type"] = "application/json"
+        if call.key is not None:
+            if not _is_visible(call.key):
+                raise BadRequest("the id of a request is sent in a header: it has only printable ASCII characters")
+            headers[IDEMPOTENCY_KEY] = call.key
+        trace = tracing.current()
+        if trace is not None and _is_visible(trace):
+            headers[tracing.TRACEPARENT] = trace
+        token = self.settings.token
+        if token is not None:
+            found = token if isinstance(token, str) else token()
+            found = await found if isawaitable(found) else found
+            if not isinstance(cast("Any", found), str) or not found or not _is_visible(found):
+                raise BadRequest("a token is a text of printable ASCII characters")
+            headers["authorization"] = f"Bearer {found}"
+        return headers
+
+    def _client(self) -> "httpx2.AsyncClient":
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            import httpx2
+
+            settings = self.settings
+            client = self._clients[loop] = httpx2.AsyncClient(
+                verify=True if settings.ssl is None else settings.ssl,
+                proxy=settings.proxy,
+                trust_env=False,
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=4.0),
+            )
+        return client
+
+    # -- streams -----------------------------------------------------------------------------------------------------
+
+    async def events(self, url: str, call: Call) -> AsyncGenerator[list[Event]]:
+        """The events of one connection to one server, as they come. Raises `Broken` where it is cut."""
+        decoder = EventDecoder(self.settings.limit)
+        async with self._response(url, call, EVENT_STREAM, self.settings.silence) as response:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != EVENT_STREAM:
+                raise _no_server(url, f"it answers a request for events with {kind[:50]!r}")
+            async with aclosing(response.aiter_raw()) as pieces:
+                async for piece in pieces:
+                    try:
+                        events = decoder.feed(piece)
+                    except EventTooLarge as error:
+                        raise _no_server(url, str(error)) from None
+                    if events:
+                        yield events
+        raise Broken("the stream was cut")
+
+    async def pieces(self, call: Call) -> AsyncGenerator[bytes]:
+        """A file in pieces. What breaks before the first one is asked again; later, it raises `StoreUnavailable`."""
+        trouble = Trouble(self)
+        size = 0
+        while True:
+            url = self.url
+            try:
+                async with (
+                    self._response(url, call, "*/*", self.settings.silence) as response,
+                    aclosing(response.aiter_raw()) as pieces,
+                ):
+                    async for piece in pieces:
+                        size += len(piece)
+                        yield piece
+                return
+            except Broken as broken:
+                if size:
+                    raise StoreUnavailable(f"{url}: the file broke off after {size} bytes ({broken})") from None
+                await trouble.pause(url, broken)
+
+    # -- servers -----------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The server that is asked now."""
+        return self.urls[self._at]
+
+    def leave(self, url: str) -> None:
+        """Ask another server from now on, if there is one and this one is still asked."""
+        if self.url == url:
+            self._at = (self._at + 1) % len(self.urls)
+
+
+class Trouble:
+    """What one call or stream does about tries that fail: it goes to the next server, with pauses, until its patience
+    is over."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.tries = 0
+        self._deadline = 0.0
+
+    def over(self) -> None:
+        """It goes on well."""
+        self.tries = 0
+
+    async def pause(self, url: str, broken: Broken) -> None:
+        """Pause after a try that has failed. Raises the error if there is no next one."""
+        transport, loop = self._transport, asyncio.get_running_loop()
+        urls, patience = transport.urls, transport.settings.patience
+        if self.tries == 0:
+            self._deadline = loop.time() + patience
+        self.tries += 1
+        transport.leave(url)
+        rounds, place = divmod(self.tries - 1, len(urls))
+        longest = min(FIRST_PAUSE * 2 ** min(rounds, 16), LONGEST_PAUSE)
+        pause = longest * (0.5 + REAL.random() / 2)
+        if place < len(urls) - 1:
+            pause *= 0.1  # the next server is not the one that has failed
+        pause = max(pause, min(broken.pause, LONGEST_PAUSE))
+        if loop.time() + pause > self._deadline:
+            if broken.error is not None:
+                raise broken.error
+            tried = f"{', '.join(urls)}: no answer for {patience:g} s ({broken})"
+            raise StoreUnavailable(f"{tried}; whatever was asked may have been done") from None
+        if self.tries == 1:
+            logger.info("%s: %s; it is asked again for up to %g s", url, broken, patience)
+        await asyncio.sleep(pause)
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+async def _body(response: "httpx2.Response", limit: int, url: str) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async with aclosing(response.aiter_raw()) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > limit:
+                raise _no_server(url, f"an answer has more than {limit} bytes")
+            parts.append(piece)
+    return b"".join(parts)
+
+
+async def _error(response: "httpx2.Response", url: str) -> Exception:
+    """The exception that an answer stands for."""
+    status = response.status_code
+    if status < 400:
+        return _no_server(url, f"it answers with status {status}, and redirects are not followed")
+    body = await _body(response, PROBLEM_BYTES, url)
+    error = error_of(status, body)
+    try:
+        again = msgspec.json.decode(body, type=Problem).code in _AGAIN
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        again = status in _GATEWAY
+    return Broken(str(error), error, _retry_after(response)) if again else error
+
+
+def _retry_after(response: "httpx2.Response") -> float:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
+
+
+def _no_server(url: str, why: str) -> StoreError:
+    return StoreError(f"{url} is no server of this version of triggerflow: {why}")
+
+
+def _broken(error: "httpx2.TransportError") -> Exception:
+    """What a failed try means; no link to the exception itself, which has the request with the token."""
+    text = str(error)
+    why = f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return StoreUnavailable(f"the server's certificate is not trusted: {text[:200]}")
+    return Broken(why)
+
+
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text.strip() == text
