@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.telemetry.trip import ID, asked_by, finish, flows_of, spans_of
 from triggerflow import TriggerFlow
-from triggerflow.backend import BadRequest, StoreBackend
+from triggerflow.backend import BadRequest, ChangesInfo, StoreBackend
 from triggerflow.durable import Worker
 from triggerflow.stores import MemoryStore
 from triggerflow.telemetry import Telemetry, carrying, export_all, names
@@ -202,3 +202,22 @@ async def test_overdue_work_is_seen_where_no_worker_runs() -> None:
         (overdue,) = measured(reader)[names.OVERDUE]
         assert overdue.value == pytest.approx(100, abs=1)
         provider.shutdown()
+
+
+async def test_where_the_cursor_has_expired_everything_is_looked_at_again() -> None:
+    class Expired(StoreBackend):
+        async def changes(self, after: str | None = None, *, wait: float = 300) -> ChangesInfo:
+            found = await super().changes(wait=0)
+            if after == found.cursor:
+                return await super().changes(after, wait=wait)
+            return ChangesInfo(cursor=found.cursor, executions=[], resync=True)
+
+    async with MemoryStore() as store:
+        flows, exporter = flows_of(), InMemorySpanExporter()
+        backend = StoreBackend(store, *flows)
+        async with Worker(store, *flows):
+            cursor = await export_all(backend, InMemorySpanExporter())
+            await run_trip(backend)
+        async with Telemetry(Expired(store, *flows), exporter, after=cursor):
+            pass
+        assert texts(exporter.get_finished_spans()) == texts(await spans_of(backend))

@@ -1,5 +1,6 @@
 """Spans: "a projection of the journal", with ids hashed from it, so that two exports are equal."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -275,3 +276,68 @@ def test_a_missing_extra_is_named() -> None:
     code = "import sys\nsys.modules['opentelemetry.sdk'] = None\nimport triggerflow.telemetry"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'triggerflow-engine[otel]'" in done.stderr
+
+
+async def test_an_orderly_hand_over_is_no_loss() -> None:
+    flow = TriggerFlow("slow")
+
+    @flow.chunk("work")
+    async def work(data: Any) -> str:
+        await asyncio.sleep(10)
+        return "done"
+
+    flow.to(work).end()
+    async with MemoryStore() as store:
+        backend = StoreBackend(store, flow)
+        async with Worker(store, flow):
+            await backend.start("slow", id=ID)
+            await asyncio.sleep(5)
+        await asyncio.sleep(100)
+        async with Worker(store, flow):
+            await backend.result(ID, wait=100)
+        spans = await spans_of(backend)
+    first, second = named(spans, "chunk work")
+    assert outcomes([first, second]) == [("chunk work", "interrupted"), ("chunk work", "completed")]
+    assert first.status.status_code is StatusCode.UNSET
+    assert (first.end_time - first.start_time) / 1e9 == pytest.approx(5, abs=1)
+    assert links(second) == [("attempt", first.context.span_id)]
+
+
+async def test_where_records_are_gone_the_spans_of_what_is_left_say_so() -> None:
+    async with MemoryStore() as store:
+        flows = flows_of()
+        backend = StoreBackend(store, *flows)
+        async with Worker(store, *flows):
+            await backend.start("trip", SECRET, id=ID)
+            await finish(backend)
+        whole = await spans_of(backend)
+        await flows[0].history(store).compact(ID)
+        left = await spans_of(backend)
+    assert [it.name for it in left] == ["invoke_workflow trip", "invoke_workflow book"]
+    for span in left:
+        assert span.attributes[names.TRIMMED]
+        (before,) = named(whole, span.name)
+        assert span.context == before.context
+        assert span.attributes[names.STATUS] == "completed"
+        assert abs(span.end_time - before.end_time) < 1e9
+
+
+async def test_a_chunk_that_waits_for_a_permit_says_for_how_long() -> None:
+    flow = TriggerFlow("queue")
+
+    @flow.chunk("work")
+    async def work(data: Any) -> Any:
+        await asyncio.sleep(10)
+        return data.value
+
+    async def two(data: Any) -> list[int]:
+        return [1, 2]
+
+    flow.to(two).for_each().to(work).end_for_each().end()
+    async with MemoryStore() as store:
+        backend = StoreBackend(store, flow)
+        execution = flow.create_execution(id=ID, store=store, concurrency=1)
+        await execution.async_start()
+        spans = await spans_of(backend)
+    queued = [it.attributes.get(names.QUEUED, 0.0) for it in named(spans, "chunk work")]
+    assert queued == [0.0, pytest.approx(10, abs=0.5)]

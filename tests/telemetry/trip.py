@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from triggerflow import Retry, TriggerFlow
-from triggerflow.backend import Answer, QuestionInfo, StoreBackend
+from triggerflow.backend import Answer, Backend, QuestionInfo, StoreBackend
 from triggerflow.durable import Worker
 from triggerflow.models import Delta, Request
 from triggerflow.stores import SQLiteStore
@@ -60,7 +60,7 @@ def flows_of(mode: str = "") -> tuple[TriggerFlow, TriggerFlow]:
     return trip, book
 
 
-async def asked_by(backend: StoreBackend) -> list[QuestionInfo]:
+async def asked_by(backend: Backend) -> list[QuestionInfo]:
     """The open questions, as soon as there is one."""
     cursor = (await backend.changes()).cursor
     while not (asked := (await backend.questions()).questions):
@@ -68,14 +68,14 @@ async def asked_by(backend: StoreBackend) -> list[QuestionInfo]:
     return asked
 
 
-async def finish(backend: StoreBackend) -> None:
+async def finish(backend: Backend) -> None:
     """Answer the question when it comes, and wait for the end."""
     asked = await asked_by(backend)
     await backend.act(asked[0].execution, Answer(question=asked[0].id, value=True))
     assert (await backend.result(ID, wait=30)).result == f"{SECRET} True"
 
 
-async def spans_of(backend: StoreBackend, id: str = ID, **options: Any) -> list[Any]:
+async def spans_of(backend: Backend, id: str = ID, **options: Any) -> list[Any]:
     """The spans of an execution, exported now."""
     exporter = InMemorySpanExporter()
     count = await export(backend, exporter, id, **options)

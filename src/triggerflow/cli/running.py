@@ -50,7 +50,11 @@ async def run(
         if detach or wanted:
             option = "--detach" if detach else "--label"
             raise Trouble(USAGE, f"{option} needs a store, which keeps the execution: add --store FILE")
-        return await _run_in_memory(flow, given, id, json)
+        try:
+            return await _run_in_memory(flow, given, id, json)
+        except asyncio.CancelledError:
+            note("\ninterrupted, and nothing keeps it: with --store FILE it could go on later")
+            raise
     if where is None:
         async with _memory(flow) as place:
             return await _run_at(place, flow.name, target, given, value is not None, id, wanted, watch, detach, json)

@@ -31,6 +31,9 @@ KEPT = 1000
 REMEMBERED = 50_000
 #: How many spans are exported at a time.
 BATCH = 512
+#: For how many seconds nothing changes before a flush is done, since a server tells of a change a little later; and how
+#: many rounds a flush has on a store that never rests.
+QUIET, ROUNDS = 0.5, 10
 #: The pauses after a failure, in seconds: the first one, and the longest.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
@@ -134,8 +137,12 @@ class Telemetry:
             stop()
 
     async def flush(self) -> None:
-        """Export what has happened up to now. Raises `StoreError`, and `ExportFailed`."""
-        await self._advance(0.0)
+        """Export what has happened up to now: until nothing has changed for half a second, or ten times in a row.
+
+        Raises `StoreError`, and `ExportFailed`."""
+        for _ in range(ROUNDS):
+            if not await self._advance(QUIET):
+                return
 
     async def _follow(self) -> None:
         pause = PAUSE
@@ -156,14 +163,14 @@ class Telemetry:
             await metrics.look(self._backend)
             await asyncio.sleep(self._interval)
 
-    async def _advance(self, wait: float) -> None:
-        """Wait for changes, and export them; only then the cursor moves on."""
+    async def _advance(self, wait: float) -> bool:
+        """Wait for changes, and export them; only then the cursor moves on. Returns whether there were any."""
         assert self._at is not None
         before = self._at.changes
         found = await self._backend.changes(before, wait=wait)
         async with self._changing:
             if self._at.changes != before:
-                return  # `flush` was faster
+                return True  # `flush` was faster
             until = self._at.until
             if found.resync:
                 async for info in roots(self._backend):
@@ -175,6 +182,7 @@ class Telemetry:
                 self._at = at
                 if self._saved is not None:
                     self._saved(str(at))
+            return found.resync or bool(found.executions)
 
     async def _take_tree(self, id: str) -> float:
         until = await self._take(id)
