@@ -18,8 +18,8 @@ class Server(uvicorn.Server):
 
     When it stops, it takes no more connections, ends all streams with an event that tells their readers to connect
     again (elsewhere), lets calls end for up to `grace` seconds, and closes what is still open then. `app` may be an
-    application of your own that one or more `apps` of `create_app` are mounted in. `on_start` is called with the address
-    once it listens; with `port` 0 the system chooses one. `options` are those of `uvicorn.Config`.
+    application of your own that one or more `apps` of `create_app` are mounted in. `on_start` is called with the
+    address once it listens; with `port` 0 the system chooses one. `options` are those of `uvicorn.Config`.
 
     Raises `UsageError` if it is to listen to other machines and one of the applications lets everybody in: give it
     `auth`, or pass `open_to_all=True`.
