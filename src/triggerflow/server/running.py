@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,8 +18,8 @@ class Server(uvicorn.Server):
 
     When it stops, it takes no more connections, ends all streams with an event that tells their readers to connect
     again (elsewhere), lets calls end for up to `grace` seconds, and closes what is still open then. `app` may be an
-    application of your own that one or more `apps` of `create_app` are mounted in. `options` are those of
-    `uvicorn.Config`.
+    application of your own that one or more `apps` of `create_app` are mounted in. `on_start` is called with the
+    address once it listens; with `port` 0 the system chooses one. `options` are those of `uvicorn.Config`.
 
     Raises `UsageError` if it is to listen to other machines and one of the applications lets everybody in: give it
     `auth`, or pass `open_to_all=True`.
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
         port: int = 8099,
         grace: float = 1.0,
         open_to_all: bool = False,
+        on_start: Callable[[str], object] | None = None,
         **options: Any,
     ) -> None:
         self._apps = [*apps, *([app] if isinstance(app, App) else [])]
@@ -44,6 +46,7 @@ class Server(uvicorn.Server):
                 "give create_app(auth=...) tokens, or listen on 127.0.0.1"
             )
         self._grace = grace
+        self._on_start = on_start
         defaults: dict[str, Any] = {
             "access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 10, "ws": "none",
             "server_header": False, "proxy_headers": False, "lifespan": "on", "loop": "asyncio",
@@ -61,6 +64,17 @@ class Server(uvicorn.Server):
 
     def _listeners(self) -> list[socket.socket]:
         return [it for server in self.servers for it in server.sockets]
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until interrupted."""
+        with suppress(KeyboardInterrupt):  # it has stopped in order then
+            super().run(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the sockets; called by `serve`."""
+        await super().startup(sockets)
+        if self.started and self._on_start is not None:
+            self._on_start(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End everything that is open, in order; called by `serve`."""
