@@ -19,6 +19,7 @@ from triggerflow import TriggerFlow
 from triggerflow.durable import Worker
 from triggerflow.errors import StoreConflict, StoreUnavailable
 from triggerflow.stores import PostgresStore
+from triggerflow.stores.postgres.connections import Connection
 from triggerflow.testing.stores import more, new, refused
 
 pytestmark = [needs_postgres, pytest.mark.real_time]
@@ -316,6 +317,47 @@ async def test_a_change_that_is_committed_late_is_told(cluster: Cluster) -> None
             assert again.executions == ()
             await connection.commit()
         assert (await store.wait_changes(again.cursor, timeout=30)).executions == ("late",)
+
+
+async def test_queries_of_a_busy_store_are_not_worth_compiling(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server compiles a query whose cost it takes for high (`jit_above_cost`, 100,000): a second of CPU, each time.
+    So none that processes make all the time may look expensive, also while the tables have no statistics."""
+    costs: dict[str, float] = {}
+    execute = Connection.execute
+
+    async def explained(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        text = query.decode().strip()
+        if text.startswith(("SELECT", "WITH")):
+            cursor = await execute(self, b"EXPLAIN (FORMAT JSON) " + query, *values, **options)
+            costs[text] = (await cursor.fetchone())[0][0]["Plan"]["Total Cost"]
+        return await execute(self, query, *values, **options)
+
+    store = postgres_store()
+    async with store, postgres_store(store.schema) as other:
+        await store.append([new(f"x{number}") for number in range(100)])
+        for number in range(20):
+            await store.append([more(f"x{execution}", number, b"a") for execution in range(100)])
+        with psycopg.connect(cluster.conninfo, autocommit=True) as connection:  # as after a busy hour
+            connection.execute(
+                f"""INSERT INTO {store.schema}.changes (token, executions)
+                SELECT 'old', ARRAY[n % 100] FROM generate_series(1, 20000) n""".encode()
+            )
+        cursor = (await other.wait_changes()).cursor
+        monkeypatch.setattr(Connection, "execute", explained)
+        await store.append([more("x1", 20, b"a")])
+        assert (await other.wait_changes(cursor, timeout=30)).executions
+        await other.find("x1")
+        await other.executions(parent="x1")
+        await other.executions(limit=100)
+        await other.counts()
+        await other.questions()
+        await other.claim_work(["flow"])
+        await other.next_due(["flow"])
+        await other.records("x1")
+    assert len(costs) >= 8
+    assert {text: cost for text, cost in costs.items() if cost > 50_000} == {}
 
 
 async def test_a_restored_database_answers_old_cursors_with_resync(cluster: Cluster) -> None:

@@ -28,9 +28,11 @@ _FEED = "f.id || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 
 _NOW = f"SELECT {_FEED}, pg_current_snapshot()::text FROM {{s}}.feed f"
 
-# The name of the feed is computed once: the functions in it are volatile, and would be called for each row.
+# The name of the feed is computed once: the functions in it are volatile, and would be called for each row. LIMIT says
+# that there is one row, which the server does not know of a table without statistics. It would count on 1,200, and
+# compile the query to machine code (JIT) for a second of CPU each time.
 _CHANGES = f"""
-    WITH f AS MATERIALIZED (SELECT {_FEED} AS name, f.floor FROM {{s}}.feed f)
+    WITH f AS MATERIALIZED (SELECT {_FEED} AS name, f.floor FROM {{s}}.feed f LIMIT 1)
     SELECT f.name, f.floor < pg_snapshot_xmin(%(old)s::pg_snapshot)
             AND pg_snapshot_xmax(%(old)s::pg_snapshot) <= pg_snapshot_xmax(pg_current_snapshot()),
         pg_current_snapshot()::text, c.key, c.ids, c.gone, c.requests, c.schedules, c.flows
