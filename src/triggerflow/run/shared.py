@@ -10,9 +10,11 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .._core.freezing import freeze
-from .._core.frozen import FrozenList
+from .._core.frozen import FrozenDict, FrozenList, FrozenSet
+from .._core.values import type_name
 
 T = TypeVar("T")
+_BUILTINS: dict[type[Any], type[Any]] = {FrozenList: list, FrozenDict: dict, FrozenSet: set}
 Operation = Literal["set", "append", "delete"]
 
 
@@ -144,7 +146,4 @@ def list_at(what: str, key: str, held: Any) -> list[Any] | tuple[Any, ...]:
 
 def builtin_name(value: Any) -> str:
     """The name of a value's type as its user knows it."""
-    for kind in (list, dict, set):
-        if isinstance(value, kind) and type(value).__module__ == FrozenList.__module__:
-            return kind.__name__
-    return type(value).__name__
+    return next((kind.__name__ for own, kind in _BUILTINS.items() if type(value) is own), type_name(value))
