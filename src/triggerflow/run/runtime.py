@@ -573,17 +573,21 @@ class ExecutionRuntime:
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run. Raises `RunLost` if it is not started again, see `losses_are_over`."""
+        if run.attempt > 1:
+            return self._invoke_again(run)
+        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def _invoke_again(self, run: RunChunk) -> Awaitable[Any]:
+        def call() -> Awaitable[Any]:
+            data = TriggerFlowRuntimeData(self, run)
+            return finishing(data, self.program.invokers[run.node.index](data))
+
         if run.interruptions is not None and self.durability.outlives_loop:
             if self.losses_are_over(run):
                 raise self._lost(run)
             if run.interruptions.losses >= SUSPECT_AFTER and run.node.kind is not OperatorKind.SUB_FLOW:
-                return self.durability.alone(self, run, lambda: self._call(run))
-        return self._call(run)
-
-    def _call(self, run: RunChunk) -> Awaitable[Any]:
-        data = TriggerFlowRuntimeData(self, run)
-        call = self.program.invokers[run.node.index](data)
-        return call if run.attempt == 1 else finishing(data, call)
+                return self.durability.alone(self, run, call)
+        return call()
 
     def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
         """Whether a chunk is what ends its process, so that it is not started again. In memory never.

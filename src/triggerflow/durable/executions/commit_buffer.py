@@ -76,8 +76,8 @@ class Owner(Protocol):
         Returns False if the command also has to be performed after the commit."""
         ...
 
-    def written(self) -> None:
-        """Called after a commit, when the commands of its records were performed."""
+    def written(self, buffer: "CommitBuffer") -> None:
+        """Called after a commit of this buffer, when the commands of its records were performed."""
         ...
 
     def replied(self, replies: list[Reply]) -> None:
@@ -272,8 +272,6 @@ class CommitBuffer:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
-        replies, self._replies = self._replies, []
-        self._replying = len(replies)
         self._writing, self._held = self._held, []
         self._queued, self.is_writing = False, True
         status, due = status_and_due(self._machine)
@@ -287,11 +285,15 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
-            replies=replies,
-            questions=self._questions(ended) if self._asked or (ended and self._machine.state.asking) else {},
-            error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
+        if self._replies:
+            append.replies, self._replies = self._replies, []
+            self._replying = len(append.replies)
+        if self._asked or (ended and self._machine.state.asking):
+            append.questions = self._questions(ended)
+        if ended:
+            append.error = why_ended(self._machine.state)
         shared = self.owner.shared
         if shared is not None and shared.has_part:
             shared.complete(append)
@@ -318,7 +320,7 @@ class CommitBuffer:
             self.owner.perform([it for it in held if _is_due(it, state)])
         self._wake()
         if self.suspended is None:
-            self.owner.written()
+            self.owner.written(self)
 
     async def wait_committed(self) -> None:
         """Wait until every record is in the store.

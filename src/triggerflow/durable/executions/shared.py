@@ -262,6 +262,7 @@ class StoredShared(SharedData):
         "_pending",
         "_stored",
         "_taken",
+        "has_part",
         "heard",
         "of",
         "registers",
@@ -287,6 +288,8 @@ class StoredShared(SharedData):
         self.registers = False
         #: whether the view knows this execution
         self._is_noted = False
+        #: whether appends may have a part of this: it has made a change, or it listens
+        self.has_part = False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -351,7 +354,7 @@ class StoredShared(SharedData):
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
-        self._is_noted = True
+        self._is_noted = self.has_part = True
         self.view.makers[runtime.id] = self
         self._pending.append((SharedChange(key=key, op=op, data=data, emit=bool(emit)), value))
         try:
@@ -361,11 +364,6 @@ class StoredShared(SharedData):
             raise
 
     # -- committing --------------------------------------------------------------------------------------------------
-
-    @property
-    def has_part(self) -> bool:
-        """Whether the next append has a part of this."""
-        return bool(self._pending) or self._is_attached or self.registers
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
@@ -393,6 +391,7 @@ class StoredShared(SharedData):
 
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
+        self.has_part = False
         self._pending, self._taken, self._is_attached, self.registers = [], 0, False, False
         self._leave()
 
@@ -427,7 +426,7 @@ class StoredShared(SharedData):
         self._is_attached = False
         self.registers = is_new and self.listens
         if self.listens:
-            self._is_noted = True
+            self._is_noted = self.has_part = True
             self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
@@ -448,6 +447,7 @@ class StoredShared(SharedData):
         self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self.registers = is_other
+        self.has_part = self.has_part or is_other
         if (is_other or own) and runtime.log is not None:
             await runtime.log.touch()
 

@@ -458,11 +458,15 @@ class Stored(Durability):
         has_steps = bool(runtime.program.sub_flows)
 
         def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
-            if has_steps and type(record) in ENDS_STEPS:
+            return encode(record, types, state, payloads)
+
+        def encoded_and_noted(record: events.Event, payloads: dict[str, bytes]) -> bytes:
+            if type(record) in ENDS_STEPS:
                 self._ends_steps = state.records
             return encode(record, types, state, payloads)
 
-        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create, has_steps=has_steps)
+        write = encoded_and_noted if has_steps else encoded
+        runtime.log = CommitBuffer(machine, runtime.id, write, self, create=create, has_steps=has_steps)
         stream = runtime.stream
         if stream is not None:
             stream.skip_to(state.stream)
@@ -484,6 +488,10 @@ class Stored(Durability):
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
         return self._is_open
+
+    def is_only_here(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.is_only_here`."""
+        return self._is_new  # its id was generated here
 
     def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.runs_elsewhere`."""
@@ -577,15 +585,13 @@ class Stored(Durability):
         reader = ExecutionReader(runtime.program, self.session.store)
         return await end_leftovers(reader, runtime.id, self.now(), wanted=open_steps(state), is_open=is_open)
 
-    def written(self) -> None:
+    def written(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.written`."""
-        runtime = self.runtime
-        log, records = runtime.log, runtime.machine.state.records
-        assert isinstance(log, CommitBuffer)
-        if runtime.machine.state.status in FINAL and log.is_committed:
-            self.session.inbox.left(runtime.id)
-        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.stored_bytes >= self._snapshot_bytes:
-            self._snapshot_at = records
+        state = self.runtime.machine.state
+        if state.status in FINAL and buffer.is_committed:
+            self.session.inbox.left(buffer.id)
+        if state.records - self._snapshot_at >= SNAPSHOT_EVERY and buffer.stored_bytes >= self._snapshot_bytes:
+            self._snapshot_at = state.records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
 

@@ -6,6 +6,8 @@ an execution continues under a newer definition, its state is first restored und
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -43,12 +45,22 @@ def first_row(
         id=id,
         flow=program.name,
         definition=program.plan.definition.fingerprint,
-        options=msgspec.json.encode({**options.to_dict(), "rules": RULES, LISTS_QUESTIONS: True}),
+        options=_written_options(*_values_of(options)),
         parent=parent,
         created=now,
         updated=now,
-        labels=dict(labels or {}),
+        labels=dict(labels) if labels else {},
     )
+
+
+_values_of = attrgetter(*Options.__slots__)
+
+
+@lru_cache(maxsize=64, typed=True)  # most executions of a process have the same options
+def _written_options(*values: Any) -> bytes:
+    """The options of a new execution as its row has them; `values` are in the order of `Options.__slots__`."""
+    options = dict(zip(Options.__slots__, values, strict=True))
+    return msgspec.json.encode({**options, "rules": RULES, LISTS_QUESTIONS: True})
 
 
 def check_id(id: str, longest: int | None = MAX_ID) -> None:
