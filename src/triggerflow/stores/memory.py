@@ -270,9 +270,10 @@ class MemoryStore(OpenedInScripts):
             _extend(entry, add)
             flow = entry.row.flow
             of.add(flow)
-            data.shared.apply(flow, add)
             if add.shared:
                 flows.add(flow)
+            if add.listens is not None or add.shared or data.shared.has(flow):
+                data.shared.apply(flow, add)
             for digest, payload in add.payloads.items():
                 data.payloads.setdefault(digest, bytes(payload))
             if add.replies or add.taken:

@@ -424,9 +424,10 @@ class StoredShared(SharedData):
         self.heard = heard or 0
         self._known = self.view.number
         self._is_attached = False
-        self.registers = is_new and self.listens
+        self.registers = False
         if self.listens:
-            self._is_noted = self.has_part = True
+            self.registers = is_new
+            self._is_noted = self.has_part = self._stored.session.has_listeners = True
             self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
@@ -447,7 +448,8 @@ class StoredShared(SharedData):
         self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self.registers = is_other
-        self.has_part = self.has_part or is_other
+        if is_other:
+            self.has_part = self._stored.session.has_listeners = True
         if (is_other or own) and runtime.log is not None:
             await runtime.log.touch()
 

@@ -456,6 +456,8 @@ class Stored(Durability):
             runtime.journal.first = state.records
         self._snapshot_at, self._snapshot_bytes = state.records, 0.0
         has_steps = bool(runtime.program.sub_flows)
+        if has_steps:
+            self.session.has_steps = True
 
         def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
             return encode(record, types, state, payloads)
@@ -593,7 +595,8 @@ class Stored(Durability):
         if state.records - self._snapshot_at >= SNAPSHOT_EVERY and buffer.stored_bytes >= self._snapshot_bytes:
             self._snapshot_at = state.records
             self.session.run_in_background(self._write_snapshot())
-        self._notify()
+        if self.session.on_change is not None:  # hot path: `_notify`, inlined
+            self.session.on_change(self)
 
     async def _write_snapshot(self) -> None:
         """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
