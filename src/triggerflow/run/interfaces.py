@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._core.commands import AnyCommand
 from .._core.errors import MissingResource, UsageError
 from .._core.events import Event, Started
-from .._core.state import RunChunk
+from .._core.state import BlockInstance, RunChunk
 
 if TYPE_CHECKING:
     from .actions import Action
@@ -144,8 +144,11 @@ class Durability:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
 
-    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Begin a run as the only suspect of this process, and await it. Only if it `outlives_loop`."""
+    async def alone(
+        self, runtime: ExecutionRuntime, begun: RunChunk | BlockInstance, call: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Begin a run, or the pull of a source, as the only suspect of this process, and await it. Only if it
+        `outlives_loop`."""
         raise NotImplementedError
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:

@@ -30,7 +30,7 @@ from .._core.errors import (
 )
 from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
-from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
+from .._core.state import UNSET, BlockInstance, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
 from . import actions, ingress
@@ -584,27 +584,36 @@ class ExecutionRuntime:
 
         if run.interruptions is not None and self.durability.outlives_loop:
             if self.losses_are_over(run):
-                raise self._lost(run)
-            if run.interruptions.losses >= SUSPECT_AFTER and run.node.kind is not OperatorKind.SUB_FLOW:
+                raise self.lost(run)
+            if self.is_suspect(run):
                 return self.durability.alone(self, run, call)
         return call()
 
-    def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
-        """Whether a chunk is what ends its process, so that it is not started again. In memory never.
+    def losses_are_over(self, it: RunChunk | BlockInstance, times: int = 1) -> bool:
+        """Whether a chunk, or a lazy source, ends its process, so that it is not started again. In memory never.
 
         A process that ends takes all its runs with it. So after two losses a run begins as the only suspect of its
         process, and only the losses after that count against it."""
-        noted, limit = run.interruptions, self.options.max_losses
-        if noted is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+        noted, limit = it.interruptions, self.options.max_losses
+        if noted is None or it.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
             return False
         return noted.losses >= limit * times and noted.lost_alone >= limit - SUSPECT_AFTER
 
-    def _lost(self, run: RunChunk) -> RunLost:
-        losses = 0 if run.interruptions is None else run.interruptions.losses
+    def is_suspect(self, it: RunChunk | BlockInstance) -> bool:
+        """Whether a chunk, or a lazy source, may be what ends its process, so that it begins alone."""
+        noted = it.interruptions
+        if noted is None or it.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+            return False
+        return noted.losses >= SUSPECT_AFTER
+
+    def lost(self, it: RunChunk | BlockInstance) -> RunLost:
+        """What a chunk, or a lazy source, fails with that is not started again."""
+        losses = 0 if it.interruptions is None else it.interruptions.losses
+        what = f"chunk {it.node.name!r}" if isinstance(it, RunChunk) else f"the source of the items of {it.node.id!r}"
         return RunLost(
-            f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is not "
-            "started again: it may be what ends the process, for example by its use of memory "
-            f"(max_losses={self.options.max_losses}; flow.async_retry starts it again)"
+            f"{what} of {self!r} ran each time that its process ended ({losses} times), and is not started again: it "
+            f"may be what ends the process, for example by its use of memory (max_losses={self.options.max_losses}; "
+            "flow.async_retry starts it again)"
         )
 
     def handle_for(self, run: RunChunk) -> Execution:

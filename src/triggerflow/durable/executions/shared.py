@@ -37,7 +37,7 @@ from ..._core.machine import FINAL
 from ..._core.state import UNSET
 from ..._core.values import items_of
 from ...run import ingress
-from ...run.shared import By, Operation, SharedData, items
+from ...run.shared import By, Operation, SharedData, builtin_name, list_at
 from ...serialize.payload import Types
 from ...stores.protocol import Append, SharedChange, SharedLog, Store
 
@@ -78,7 +78,8 @@ class _Entry:
             self.value, self.data = freeze(_unpack(types, self.data or b"")), None
         if self.appended:
             held = items_of(self.value)
-            # Another process has set it to something else than a list meanwhile: an append to that is left out.
+            # Another process has set it to something else than a list meanwhile: an append to that is left out, see
+            # `StoredShared.known`.
             if held is not None:
                 self.value = FrozenList([*held, *(freeze(_unpack(types, data)) for data in self.appended)])
             self.appended = []
@@ -129,7 +130,7 @@ class SharedView:
         data = b"" if op == "delete" else _pack(self._types, key, value)
         if op == "append":
             await self.refresh()
-            items(key, self.get(key, ()))
+            list_at("flow_data", key, self.get(key, ()))
         await self._store.change_shared(self.flow, [SharedChange(key=key, op=op, data=data, emit=bool(emit))])
         await self.refresh()
         if self.is_to_fold:
@@ -350,7 +351,7 @@ class StoredShared(SharedData):
         recorded = None if value is UNSET else value
         event = events.FlowDataChanged(runtime.environment.now(), run, key, recorded, digest, op, bool(emit))
         if op == "append":
-            held = items(key, self.get(key, ()))
+            held = list_at("flow_data", key, self.get(key, ()))
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
@@ -382,6 +383,16 @@ class StoredShared(SharedData):
             self._known = change.number
             del self._pending[0]
             self._taken -= 1
+            if change.op == "append":
+                self._warn_if_left_out(change.key)
+
+    def _warn_if_left_out(self, key: str) -> None:
+        """Log that an own append had no effect, because the store has another change before it."""
+        with suppress(SnapshotError, StoreDamaged):  # whoever reads the key is told
+            held = self.view.read(key)
+            if items_of(held) is None:
+                text = "%r: an append to flow_data[%r] had no effect: another process had set it to a value of type %s"
+                logger.warning(text, self._stored.runtime, key, builtin_name(held))
 
     def written(self) -> None:
         """The last append was committed, and its changes are in the view."""
@@ -535,7 +546,7 @@ class OwnShared(SharedData):
         runtime = self._stored.runtime
         ingress.driver_of(runtime)
         if op == "append":
-            held = items(key, self.get(key, ()))
+            held = list_at("flow_data", key, self.get(key, ()))
             if self._own.get(key, UNSET) is UNSET:
                 op, value = "set", [*held, value]
         run, digest = (None, None) if by is None else by[1:]

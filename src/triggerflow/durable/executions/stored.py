@@ -27,7 +27,7 @@ from ..._core.errors import (
     without_values,
 )
 from ..._core.machine import FINAL, Machine
-from ..._core.state import UNSET, Interrupt, RunChunk, Status
+from ..._core.state import UNSET, BlockInstance, Interrupt, RunChunk, Status
 from ...run import ingress
 from ...run.actions import UPDATE, Action
 from ...run.environment import Environment
@@ -760,10 +760,13 @@ class Stored(Durability):
             departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
             await give_back(self.session, [departure])
 
-    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def alone(
+        self, runtime: ExecutionRuntime, begun: RunChunk | BlockInstance, call: Callable[[], Awaitable[Any]]
+    ) -> Any:
         """See `Durability.alone`."""
+        run, opening = (begun.id, None) if isinstance(begun, RunChunk) else (None, begun.id)
         async with self.session.suspects.turn():
-            ingress.submit(runtime, events.Isolated(self.now(), run.id))
+            ingress.submit(runtime, events.Isolated(self.now(), run, opening))
             await self.committed(runtime)
             return await call()
 
