@@ -107,6 +107,9 @@ class SharedView:
         #: keys with changes that this view has not folded
         self._unfolded: dict[str, None] = {}
         self._fold_at = FOLD_EVERY
+        #: the number of the last refresh that has begun, and of the last one that has succeeded; one runs at a time
+        self._begun = self._read = 0
+        self._refreshing = asyncio.Lock()
 
     def keys(self) -> Iterable[str]:
         """The keys that have a value."""
@@ -137,7 +140,17 @@ class SharedView:
             await self.fold()
 
     async def refresh(self) -> None:
-        """Take all changes that were committed before this call. Raises `StoreError`."""
+        """Take all changes that were committed before this call. Raises `StoreError`.
+
+        Calls at the same time share a query, for example those of the executions that a worker opens."""
+        wanted = self._begun + 1
+        async with self._refreshing:
+            if self._read < wanted:
+                self._begun = number = self._begun + 1
+                await self._read_all()
+                self._read = number
+
+    async def _read_all(self) -> None:
         while True:
             log = await self._store.shared(self.flow, after=self.number, limit=PAGE)
             self._merge(log)

@@ -42,7 +42,7 @@ from ...run.subflow import Link
 from ...stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from ..format.codec import encode
 from ..format.loading import RestoredExecution, migrate, read_items, write_snapshot
-from ..format.metadata import attempt_id, check_id, first_row, of_another_flow, read_options
+from ..format.metadata import attempt_id, check_id, first_row, of_another_flow, read_options, write_options
 from ..format.questions import asked_here, question, write_question
 from ..format.reader import ExecutionReader
 from .commit import StoreSession, give_up, session_of
@@ -438,6 +438,8 @@ class Stored(Durability):
 
     def _stored_options(self, row: ExecutionRow) -> Options:
         """The options of the execution in the store. Warns of others that the caller has given: they do not count."""
+        if row.options == write_options(self.runtime.options):
+            return self.runtime.options
         given, stored = self.runtime.options.to_dict(), read_options(row.options)
         kept = {name: value for name, value in stored.to_dict().items() if given[name] not in (value, DEFAULTS[name])}
         if kept and self.runtime.link is None and given["attended"]:

@@ -45,7 +45,7 @@ def first_row(
         id=id,
         flow=program.name,
         definition=program.plan.definition.fingerprint,
-        options=_written_options(*_values_of(options)),
+        options=write_options(options),
         parent=parent,
         created=now,
         updated=now,
@@ -53,12 +53,16 @@ def first_row(
     )
 
 
+def write_options(options: Options) -> bytes:
+    """The options of a new execution as its row has them."""
+    return _written_options(*_values_of(options))
+
+
 _values_of = attrgetter(*Options.__slots__)
 
 
 @lru_cache(maxsize=64, typed=True)  # most executions of a process have the same options
 def _written_options(*values: Any) -> bytes:
-    """The options of a new execution as its row has them; `values` are in the order of `Options.__slots__`."""
     options = dict(zip(Options.__slots__, values, strict=True))
     return msgspec.json.encode({**options, "rules": RULES, LISTS_QUESTIONS: True})
 
@@ -116,8 +120,9 @@ def _options(data: bytes) -> dict[str, Any]:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
+@lru_cache(maxsize=64)  # most executions of a process have the same options
 def read_options(data: bytes) -> Options:
-    """The options of an execution out of its row. Raises `StoreDamaged`."""
+    """The options of an execution out of its row; nobody changes the object. Raises `StoreDamaged`."""
     try:
         return Options.from_dict(msgspec.json.decode(data))
     except (msgspec.DecodeError, TypeError, ValueError) as error:
