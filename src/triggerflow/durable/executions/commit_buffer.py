@@ -13,7 +13,7 @@ store is not changed by that, and the execution can continue in any process.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..._core import commands, events
@@ -81,7 +81,7 @@ class Owner(Protocol):
         """Called after a commit of this buffer, when the commands of its records were performed."""
         ...
 
-    def replied(self, replies: list[Reply]) -> None:
+    def replied(self, replies: Sequence[Reply]) -> None:
         """Called after a commit that has stored these replies."""
         ...
 

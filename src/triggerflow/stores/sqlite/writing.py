@@ -33,6 +33,8 @@ class _Batch:
         self.flows: set[str] = set()
         #: the executions that have ended or were released
         self._left: set[str] = set()
+        #: whether some were released
+        self.releases = False
 
     def add(self, appends: Sequence[Append]) -> None:
         """Add appends, in their order. Raises `StoreConflict`."""
@@ -61,6 +63,7 @@ class _Batch:
                 self._changed.append((new_status, add.due, at, None if ends else ownership.owner, key))
             if ends or add.releases:
                 left.add(name)
+                self.releases = self.releases or add.releases
                 if ends:
                     self._ended.setdefault(flow, []).append(key)
             if add.payloads:
@@ -131,7 +134,7 @@ def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequen
     batch = _Batch(connection, ownership)
     batch.add(appends)
     batch.write()
-    if any([add.releases for add in appends]):
+    if batch.releases:
         ownership.concerns_others(releases=True)
     return shared.newest(connection, batch.flows)
 
