@@ -108,7 +108,8 @@ def main() -> None:
                 it = in_a_process(source, count)
                 print(
                     f"{name:<6}{count:>7,} due in one second: {it['took']:>6.1f} s, {count / it['took']:>6,.0f} a "
-                    f"second, CPU {1e3 * it['cpu'] / count:.2f} ms each; memory {it['before']:.0f} MB {it['grown']:+.0f} MB",
+                    f"second, CPU {1e3 * it['cpu'] / count:.2f} ms each; "
+                    f"memory {it['before']:.0f} MB {it['grown']:+.0f} MB",
                     flush=True,
                 )
 

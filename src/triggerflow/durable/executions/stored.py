@@ -8,7 +8,7 @@ of it instead.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -551,7 +551,7 @@ class Stored(Durability):
         driver = self.runtime.driver
         return None if driver is None else driver.loop
 
-    def replied(self, replies: list[Reply]) -> None:
+    def replied(self, replies: Sequence[Reply]) -> None:
         """See `commit_buffer.Owner.replied`."""
         self.session.inbox.replied(replies)
 
