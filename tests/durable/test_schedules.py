@@ -18,7 +18,8 @@ import pytest
 from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from tests.support import now
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.durable import Schedule, Worker, schedule_state
+from triggerflow.durable import Schedule, Worker
+from triggerflow.durable.schedules import schedule_state
 from triggerflow.durable.schedules.schedule_state import ScheduleState, look
 from triggerflow.durable.schedules.ticks import Cron, in_utc
 from triggerflow.errors import (

@@ -117,6 +117,10 @@ class Durability:
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """Wait until every record is in the store."""
 
+    def is_only_here(self, runtime: ExecutionRuntime) -> bool:
+        """Whether no other process can run the execution or ask for it: it is in no store yet, nor can it be."""
+        return True
+
     async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
         """Perform an action for a caller, in whichever process the execution runs. Only if it `outlives_loop`."""
         raise NotImplementedError

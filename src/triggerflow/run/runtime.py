@@ -263,12 +263,12 @@ class ExecutionRuntime:
         `UsageError` if the execution was not started and has nothing to do.
         """
         self._require_work()
-        if not self.has_ended:
+        if self.machine.state.started and timeout is None and not self.options.keep_open:
+            while (ended := self.ended()) is not None:  # `until`, inlined: thousands may wait here
+                await ended
+        elif not self.has_ended:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
-            elif self.machine.state.started and timeout is None:
-                while (ended := self.ended()) is not None:  # `until`, inlined: thousands may wait here
-                    await ended
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
@@ -370,17 +370,17 @@ class ExecutionRuntime:
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
 
         Raises `WrongLoopError` on another event loop, where the future would never be done. Raises the reason of the
-        suspension if the execution was suspended in this process.
+        suspension if the execution was suspended in this process before its end was in the store.
         """
-        if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended.with_traceback(None)
         if self.has_ended:
             return None
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended.with_traceback(None)
         loop = asyncio.get_running_loop()
         driver = self.driver if self.machine.state.status in FINAL else ingress.driver_of(self)
         if driver is not None and driver.loop is not loop:
             raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
-        if self.has_ended:  # a time limit was over when the driver was made
+        if self.machine.state.status in FINAL and self.has_ended:  # a time limit was over when the driver was made
             return None
         waiter: asyncio.Future[None] = loop.create_future()
         others = self._others
@@ -573,17 +573,21 @@ class ExecutionRuntime:
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run. Raises `RunLost` if it is not started again, see `losses_are_over`."""
+        if run.attempt > 1:
+            return self._invoke_again(run)
+        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def _invoke_again(self, run: RunChunk) -> Awaitable[Any]:
+        def call() -> Awaitable[Any]:
+            data = TriggerFlowRuntimeData(self, run)
+            return finishing(data, self.program.invokers[run.node.index](data))
+
         if run.interruptions is not None and self.durability.outlives_loop:
             if self.losses_are_over(run):
                 raise self.lost(run)
             if self.is_suspect(run):
-                return self.durability.alone(self, run, lambda: self._call(run))
-        return self._call(run)
-
-    def _call(self, run: RunChunk) -> Awaitable[Any]:
-        data = TriggerFlowRuntimeData(self, run)
-        call = self.program.invokers[run.node.index](data)
-        return call if run.attempt == 1 else finishing(data, call)
+                return self.durability.alone(self, run, call)
+        return call()
 
     def losses_are_over(self, it: RunChunk | BlockInstance, times: int = 1) -> bool:
         """Whether a chunk, or a lazy source, ends its process, so that it is not started again. In memory never.

@@ -107,6 +107,9 @@ class SharedView:
         #: keys with changes that this view has not folded
         self._unfolded: dict[str, None] = {}
         self._fold_at = FOLD_EVERY
+        #: the number of the last refresh that has begun, and of the last one that has succeeded; one runs at a time
+        self._begun = self._read = 0
+        self._refreshing = asyncio.Lock()
 
     def keys(self) -> Iterable[str]:
         """The keys that have a value."""
@@ -137,7 +140,17 @@ class SharedView:
             await self.fold()
 
     async def refresh(self) -> None:
-        """Take all changes that were committed before this call. Raises `StoreError`."""
+        """Take all changes that were committed before this call. Raises `StoreError`.
+
+        Calls at the same time share a query, for example those of the executions that a worker opens."""
+        wanted = self._begun + 1
+        async with self._refreshing:
+            if self._read < wanted:
+                self._begun = number = self._begun + 1
+                await self._read_all()
+                self._read = number
+
+    async def _read_all(self) -> None:
         while True:
             log = await self._store.shared(self.flow, after=self.number, limit=PAGE)
             self._merge(log)
@@ -263,6 +276,7 @@ class StoredShared(SharedData):
         "_pending",
         "_stored",
         "_taken",
+        "has_part",
         "heard",
         "of",
         "registers",
@@ -288,6 +302,8 @@ class StoredShared(SharedData):
         self.registers = False
         #: whether the view knows this execution
         self._is_noted = False
+        #: whether appends may have a part of this: it has made a change, or it listens
+        self.has_part = False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -352,7 +368,7 @@ class StoredShared(SharedData):
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
-        self._is_noted = True
+        self._is_noted = self.has_part = True
         self.view.makers[runtime.id] = self
         self._pending.append((SharedChange(key=key, op=op, data=data, emit=bool(emit)), value))
         try:
@@ -362,11 +378,6 @@ class StoredShared(SharedData):
             raise
 
     # -- committing --------------------------------------------------------------------------------------------------
-
-    @property
-    def has_part(self) -> bool:
-        """Whether the next append has a part of this."""
-        return bool(self._pending) or self._is_attached or self.registers
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
@@ -404,6 +415,7 @@ class StoredShared(SharedData):
 
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
+        self.has_part = False
         self._pending, self._taken, self._is_attached, self.registers = [], 0, False, False
         self._leave()
 
@@ -436,9 +448,10 @@ class StoredShared(SharedData):
         self.heard = heard or 0
         self._known = self.view.number
         self._is_attached = False
-        self.registers = is_new and self.listens
+        self.registers = False
         if self.listens:
-            self._is_noted = True
+            self.registers = is_new
+            self._is_noted = self.has_part = self._stored.session.has_listeners = True
             self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
@@ -459,6 +472,8 @@ class StoredShared(SharedData):
         self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self.registers = is_other
+        if is_other:
+            self.has_part = self._stored.session.has_listeners = True
         if (is_other or own) and runtime.log is not None:
             await runtime.log.touch()
 

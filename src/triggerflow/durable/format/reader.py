@@ -118,12 +118,12 @@ class ExecutionReader:
         else:
             start = self._start_before(row, await self.starts(row), records)
         machine, value = await self._begin(row, start)
-        place = Place(machine, start)
+        last = None
         async for step in self._replay(row, machine, records, {}, start):
-            place = step.place
+            last = step
             if isinstance(step.record, events.Started):
                 value = step.record.value
-        return place, value
+        return Place(machine, start) if last is None else last.place, value
 
     async def steps(
         self,
