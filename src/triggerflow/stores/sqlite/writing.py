@@ -38,9 +38,8 @@ class _Batch:
 
     def add(self, appends: Sequence[Append]) -> None:
         """Add appends, in their order. Raises `StoreConflict`."""
-        connection, ownership, records, left, flows = (
-            self._connection, self._ownership, self._records, self._left, self.flows
-        )  # fmt: skip
+        connection, ownership, held_then = self._connection, self._ownership, self._ownership.changes
+        records, left, flows = self._records, self._left, self.flows
         for add in appends:
             name, at, new_status, create = add.execution, add.at, add.status, add.create
             if name in left:  # the tables have to say so, so that the next append is refused
@@ -75,7 +74,8 @@ class _Batch:
                 self._noted.append(name)
             if add.shared or add.heard is not None or add.listens is not None:
                 self._shared.append((key, flow, add))
-            ownership.remember(name, Claim(key, count, new_status, add.due, asks, flow))
+            claim = Claim(key, count, new_status, add.due, asks, flow)
+            held_then[name] = None if ends else claim
 
     def write(self) -> None:
         """Write what was added since the last call."""
