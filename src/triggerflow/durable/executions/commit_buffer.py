@@ -270,7 +270,7 @@ class CommitBuffer:
     @property
     def is_committed(self) -> bool:
         """Whether every record and every reply is in the store."""
-        return self.committed == self._machine.state.records and not self._replies and not self._replying
+        return self.committed == self._machine.state.records and not (self._replies or self._replying)
 
     def take(self) -> Append:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""

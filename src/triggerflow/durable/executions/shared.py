@@ -449,7 +449,7 @@ class StoredShared(SharedData):
         self._known = self.view.number
         self._is_attached = False
         self.registers = False
-        if self.listens:
+        if self._listens_to:
             self.registers = is_new
             self._is_noted = self.has_part = self._stored.session.has_listeners = True
             self.view.listen(self._stored.runtime.id, self)

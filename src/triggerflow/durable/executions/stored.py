@@ -591,14 +591,14 @@ class Stored(Durability):
 
     def written(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.written`."""
-        state = self.runtime.machine.state
+        state, session = self.runtime.machine.state, self.session
         if state.status in FINAL and buffer.is_committed:
-            self.session.inbox.left(buffer.id)
+            session.inbox.left(buffer.id)
         if state.records - self._snapshot_at >= SNAPSHOT_EVERY and buffer.stored_bytes >= self._snapshot_bytes:
             self._snapshot_at = state.records
-            self.session.run_in_background(self._write_snapshot())
-        if self.session.on_change is not None:  # hot path: `_notify`, inlined
-            self.session.on_change(self)
+            session.run_in_background(self._write_snapshot())
+        if session.on_change is not None:  # hot path: `_notify`, inlined
+            session.on_change(self)
 
     async def _write_snapshot(self) -> None:
         """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
