@@ -352,7 +352,8 @@ async def test_queries_of_a_busy_store_are_not_worth_compiling(
         text = query.decode().strip()
         if text.startswith(("SELECT", "WITH")):
             cursor = await execute(self, b"EXPLAIN (FORMAT JSON) " + query, *values, **options)
-            costs[text] = (await cursor.fetchone())[0][0]["Plan"]["Total Cost"]
+            for (plan,) in await cursor.fetchall():
+                costs[text] = plan[0]["Plan"]["Total Cost"]
         return await execute(self, query, *values, **options)
 
     store = postgres_store()
@@ -410,6 +411,14 @@ async def test_changes_of_another_server_are_forgotten(cluster: Cluster) -> None
             assert (await store.wait_changes(changes.cursor, timeout=0)).resync is False
             await store.append([new(f"more {table}")])
             assert (await store.wait_changes(changes.cursor, timeout=30)).executions == (f"more {table}",)
+
+
+async def test_pruning_with_shrink_works_here_too() -> None:
+    flow = counting()
+    async with postgres_store() as store:
+        await flow.create_execution(id="old", store=store).async_start(1)
+        await flow.history(store).prune(keep=0, shrink=True)
+        assert await store.find("old") is None
 
 
 # -- PgBouncer -------------------------------------------------------------------------------------------------------
