@@ -17,6 +17,8 @@ class Relay:
         #: called with what a client sends; if it returns True, the server gets it, and the client gets no answer any
         #: more: its connection is closed
         self.breaks: Callable[[bytes], bool] = lambda data: False
+        #: seconds that the relay takes for each 64 KB which a client sends
+        self.slow = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -42,7 +44,7 @@ class Relay:
             with closing(out.transport):
                 back = asyncio.create_task(self._pass(there, writer, lambda data: False))
                 try:
-                    if await self._pass(reader, out, lambda data: self.breaks(data)):
+                    if await self._pass(reader, out, lambda data: self.breaks(data), slowed=True):
                         back.cancel()
                         writer.transport.abort()
                         await asyncio.sleep(0.3)  # the server goes on with what it was sent
@@ -55,9 +57,16 @@ class Relay:
                         back.exception()
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, breaks: Callable[[bytes], bool]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        breaks: Callable[[bytes], bool],
+        *,
+        slowed: bool = False,
     ) -> bool:
         while data := await reader.read(65536):
+            if slowed and self.slow:
+                await asyncio.sleep(self.slow * len(data) / 65536)
             if self.swallows:
                 await asyncio.Event().wait()
             writer.write(data)

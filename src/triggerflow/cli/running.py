@@ -439,17 +439,18 @@ async def _line(prompt: str) -> str:
 # -- watch -------------------------------------------------------------------------------------------------------------
 
 
-async def watch(place: Place, id: str) -> int:
+async def watch(place: Place, id: str, *, plain: bool = False) -> int:
     """Show an execution while it runs, wherever that is."""
     info = await finding.execution(place.backend, id)
-    return await look_on(place.backend, info.id)
+    return await look_on(place.backend, info.id, plain=plain)
 
 
-async def look_on(backend: "Backend", id: str) -> int:
-    """Show an execution until it has ended; return the exit code of its end."""
+async def look_on(backend: "Backend", id: str, *, plain: bool = False) -> int:
+    """Show an execution until it has ended; return the exit code of its end. With `plain`: as lines, also on a
+    terminal."""
     from ..terminal import watch as show
 
-    status = await show(backend, id)
+    status = await show(backend, id, plain=plain or None)
     if status not in FINAL:
         return WAITING if status == "waiting" else DONE
     if sys.stdout.isatty():  # the screen is gone now; lines of text have told the end

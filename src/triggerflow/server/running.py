@@ -1,16 +1,21 @@
 """`Server`: serves an application with uvicorn, and stops in order while streams are open."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
 from ipaddress import ip_address
+from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
 from ..errors import UsageError
 from .app import App
+
+#: How many seconds the head of a request may take.
+HEAD_SECONDS = 30.0
 
 
 class Server(uvicorn.Server):
@@ -47,6 +52,8 @@ class Server(uvicorn.Server):
             )
         self._grace = grace
         self._on_start = on_start
+        #: since when a connection has not sent a whole request
+        self._idle: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         defaults: dict[str, Any] = {
             "access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 10, "ws": "none",
             "server_header": False, "proxy_headers": False, "lifespan": "on", "loop": "asyncio",
@@ -65,10 +72,12 @@ class Server(uvicorn.Server):
     def _listeners(self) -> list[socket.socket]:
         return [it for server in self.servers for it in server.sockets]
 
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until interrupted."""
-        with suppress(KeyboardInterrupt):  # it has stopped in order then
-            super().run(sockets)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came: stop, and at a second SIGINT at once. It is not raised again afterwards, as uvicorn does: that
+        would end the process before whoever awaits `serve` has closed the store."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the sockets; called by `serve`."""
@@ -87,18 +96,33 @@ class Server(uvicorn.Server):
         finally:
             closing.cancel()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections that have not sent a whole request for long; called by `serve`, ten times a second."""
+        if counter % 50 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if not _waits(connection):
+                    self._idle.pop(connection, None)
+                elif now - self._idle.setdefault(connection, now) > HEAD_SECONDS:
+                    connection.transport.abort()
+        return await super().on_tick(counter)
+
     def _close_all(self) -> None:
         """Close connections whose clients take nothing, so that the end does not wait for them."""
         for connection in list(self.server_state.connections):
-            transport: Any = getattr(connection, "transport", None)
-            cycle: Any = getattr(connection, "cycle", None)
-            if transport is not None and (cycle is None or cycle.response_complete or transport.is_closing()):
-                transport.abort()
+            if _waits(connection) or connection.transport.is_closing():
+                connection.transport.abort()
 
     def _abort(self, scope: MutableMapping[str, Any]) -> None:
         for connection in self.server_state.connections:
             if getattr(connection, "client", None) == scope.get("client") is not None:
                 connection.transport.abort()
+
+
+def _waits(connection: Any) -> bool:
+    """Whether a connection waits for a request, or for the rest of its head."""
+    cycle = getattr(connection, "cycle", None)
+    return cycle is None or cycle.response_complete
 
 
 def _is_loopback(host: str) -> bool:

@@ -44,6 +44,8 @@ _MARKS = {"retry": ("✗", "backoff"), "lost": ("↯", "lost"), "failed": ("✗"
 _LEVELS = "▁▂▃▄▅▆▇█"
 #: The order in which the states of the steps of a block count.
 _WORST: tuple[State, ...] = (*DOING, "failed", "cancelled", "done")
+#: Times since the epoch are exact to a part of a microsecond: what is that near to the next column is in it.
+_SLACK = 1e-3
 #: A row with more runs than this shows how many are at work at once.
 _FEW = 6
 
@@ -58,6 +60,8 @@ class View:
     top: int = 0
     back: int = 0
     panel: Panel = "steps"
+    #: the number of the open question that is shown
+    question: int = 0
     #: what is said in the second line, such as that the store does not answer
     notice: str = ""
 
@@ -89,15 +93,30 @@ def screen(model: Model, view: View, width: int, height: int, now: float) -> lis
         column = [*stream_panel(model, view, right, room - low), *focus_panel(model, steps, view, right, low, now)]
         body: list[Line] = [[*one, (" │ ", "dim"), *two] for one, two in zip(shown, column, strict=True)]
     else:
-        low = min(max(room // 3, 3), 10)
-        least = 4 if room - low > 8 else 2
-        upper = max(min(len(steps) + 1, room - low - least), 2)
+        upper, low = _heights(len(steps), room)
         body = [
             *steps_panel(model, steps, view, width, upper, now),
             *stream_panel(model, view, width, room - low - upper),
             *focus_panel(model, steps, view, width, low, now),
         ]
     return [_fill(line, width) for line in (head + body + foot)[:height]]
+
+
+def _heights(steps: int, room: int) -> tuple[int, int]:
+    """In one column: the heights of the steps, and of what matters now."""
+    low = min(max(room // 3, 3), 10)
+    least = 4 if room - low > 8 else 2
+    return max(min(steps + 1, room - low - least), 2), low
+
+
+def reach(view: View, steps: int, width: int, height: int) -> int:
+    """The first step to show so that the chosen one is seen."""
+    room = max(height - 3, 3)
+    shown = (room if width >= WIDE else _heights(steps, room)[0]) - 1
+    if view.chosen is None or steps <= shown:
+        return 0
+    lowest = view.chosen - shown + (1 if view.chosen == steps - 1 else 2)
+    return max(min(view.top, view.chosen), lowest, 0)
 
 
 def text(lines: Iterable[Line]) -> list[str]:
@@ -132,7 +151,7 @@ def _second(model: Model, view: View, width: int, now: float) -> Line:
     if model.retries:
         facts.append(_count(model.retries, "retry", "retries"))
     if model.losses:
-        facts.append(f"{model.losses} lost with {'its' if model.losses == 1 else 'their'} process")
+        facts.append(f"{_count(model.losses, 'attempt')} lost with {'its' if model.losses == 1 else 'their'} process")
     if info is not None and info.parent is not None:
         facts.append(f"sub-flow of {safe.value(info.parent, 100)}")
     if info is not None and info.forked_from is not None:
@@ -148,7 +167,11 @@ def footer(model: Model, view: View, width: int) -> Line:
     """The keys."""
     keys = [("q", "leave")]
     if not model.ended:
-        keys = [("a", "answer")] * bool(model.questions) + [("c", "cancel")] + keys
+        keys = [("c", "cancel"), *keys]
+        if len(model.questions) > 1:
+            keys = [("n", "next question"), *keys]
+        if model.questions:
+            keys = [("a", "answer"), *keys]
     keys += [
         ("↑↓", "steps" if view.panel == "steps" else "stream"),
         ("tab", "stream" if view.panel == "steps" else "steps"),
@@ -307,7 +330,7 @@ def _tick(seconds: float) -> str:
 
 
 def _column(place: float, whole: float, width: int) -> int:
-    return min(int(place / whole * width + 1e-6), width - 1)
+    return min(int(place / whole * width + _SLACK), width - 1)
 
 
 def _bar(main: Model, row: Row, width: int, whole: float, now: float) -> Line:
@@ -352,14 +375,14 @@ def _density(main: Model, step: Step, width: int, whole: float, now: float) -> L
     times = step.times
     if not times:
         return []
-    most = 1 << (step.peak - 1).bit_length()  # it grows by doubling, so that rows keep their look
+    most = 1 << (max(step.peak, step.levels[-1]) - 1).bit_length()  # it grows by doubling, so that rows keep their look
     first, last = _column(main.axis.place(times[0]), whole, width), _column(main.axis.place(now), whole, width)
     style = "running" if step.state in DOING else "failed" if step.state == "failed" else "done"
     cells: list[Part] = [(" ", "")] * first
     for column in range(first, last + 1):
         high = step.level_between(
-            main.axis.time(column / width * whole) if column > first else times[0],
-            main.axis.time((column + 1) / width * whole),
+            main.axis.time((column - _SLACK) / width * whole) if column > first else times[0],
+            main.axis.time((column + 1 - _SLACK) / width * whole),
         )
         cells.append((_LEVELS[min(high * 8 // most, 8) - 1] if high * 8 >= most else "▁" if high else " ", style))
     return _joined(cells[:width])
@@ -403,7 +426,7 @@ def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, heig
     if view.chosen is not None and view.chosen < len(steps):
         title, lines = _about_step(steps[view.chosen], width, now)
     elif model.questions and not model.ended:
-        title, lines = _about_question(model.questions, width, height - 1, now)
+        title, lines = _about_question(model.questions, view.question, width, height - 1, now)
     elif model.ended:
         title, lines = _about_end(model, width)
     else:
@@ -415,9 +438,17 @@ def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, heig
     return [_fill(line, width) for line in body]
 
 
-def _about_question(questions: Sequence[QuestionInfo], width: int, room: int, now: float) -> tuple[str, list[Line]]:
-    it = questions[0]
-    number = f"1 of {len(questions)}" if len(questions) > 1 else ""
+def question_of(questions: Sequence[QuestionInfo], number: int) -> tuple[int, QuestionInfo]:
+    """The question with this number; they go round."""
+    number %= len(questions)
+    return number, questions[number]
+
+
+def _about_question(
+    questions: Sequence[QuestionInfo], number: int, width: int, room: int, now: float
+) -> tuple[str, list[Line]]:
+    number, it = question_of(questions, number)
+    which = f"({number + 1} of {len(questions)})" if len(questions) > 1 else ""
     about = f"asked by {safe.value(it.chunk, 60)} {safe.duration(now - it.since)} ago"
     if it.expires is not None:
         about += f", until {safe.duration(it.expires - now)} from now"
@@ -425,7 +456,7 @@ def _about_question(questions: Sequence[QuestionInfo], width: int, room: int, no
     payload = [] if it.payload is None else [*safe.wrap(safe.value(it.payload, 2000), width - 4)]
     lines: list[Line] = [first, *([("   ", ""), (part, "")] for part in payload[: max(room - 2, 0)])]
     lines.append([("   ", ""), (" a ", "key"), (f" {answers.wanted(it.schema)}", "dim")])
-    return f"Waiting for you {number}".rstrip(), lines
+    return f"Waiting for you {which}".rstrip(), lines
 
 
 def _about_end(model: Model, width: int) -> tuple[str, list[Line]]:
