@@ -66,6 +66,24 @@ class Failure(msgspec.Struct, frozen=True):
     value: Any = None
 
 
+class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call of a model during an attempt of a chunk: when it began, and how many seconds it took.
+
+    `model`, `id` and `finish` are what the provider has said, also the counts of tokens; None where it said nothing.
+    `error` is the name of the class of what failed, or was wrong with the answer. Nothing of the request or the answer
+    is kept.
+    """
+
+    at: float
+    seconds: float
+    model: str | None = None
+    id: str | None = None
+    finish: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+
+
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
     """Base of all records. Journals omit default values, so the default of a released field must never change."""
 
@@ -131,12 +149,14 @@ class Created(Event, tag="created"):
 class Completed(Event, tag="completed"):
     """A chunk or a condition has returned; `value` is what it returned.
 
-    If the chunk has failed for good, `value` is that of its `fallback`, and `failure` is the error."""
+    If the chunk has failed for good, `value` is that of its `fallback`, and `failure` is the error. `calls` are the
+    calls of models during the attempt, if the process has noted them for telemetry; also in the records below."""
 
     at: float
     run: int
     value: Any
     failure: ErrorInfo | None = None
+    calls: tuple[ModelCall, ...] | None = None
 
 
 class Failed(Event, tag="failed"):
@@ -150,6 +170,7 @@ class Failed(Event, tag="failed"):
     error: ErrorInfo
     retry_in: float | None = None
     missing: bool = False
+    calls: tuple[ModelCall, ...] | None = None
 
 
 class Cancelled(Event, tag="cancelled"):
@@ -157,6 +178,7 @@ class Cancelled(Event, tag="cancelled"):
 
     at: float
     run: int
+    calls: tuple[ModelCall, ...] | None = None
 
 
 class Emitted(Event, tag="emitted"):
@@ -383,6 +405,7 @@ class Paused(Event, tag="paused"):
     schema: str | None = None
     expires: float | None = None
     holds: bool = False
+    calls: tuple[ModelCall, ...] | None = None
 
 
 class Resumed(Event, tag="resumed"):

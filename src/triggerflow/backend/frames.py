@@ -62,9 +62,11 @@ class _Known:
         follows = self.timers.pop(fired, 0)
         runs = self._runs(step, everything, fired)
         questions = self._questions(step, everything)
+        started: list[int] = []
         for command in step.commands:
             if isinstance(command, commands.StartTimer) and not isinstance(record, _EVERYTHING):
                 self.timers[command.timer] = number
+                started.append(command.timer)
             elif isinstance(command, commands.CancelTimer):
                 self.timers.pop(command.timer, None)
                 self.retries.pop(command.timer, None)
@@ -82,6 +84,7 @@ class _Known:
             questions=questions,
             item=item,
             follows=follows,
+            timers=started,
             definition=definition if moved else "",
             has_result=has_result,
             result=shown(state.result, types) if has_result else None,

@@ -201,6 +201,8 @@ class Frame(Shape, frozen=True, omit_defaults=True):
     item: int = 0
     #: for a timer that has fired: the number of the frame that has started the timer; 0 if that was read before
     follows: int = 0
+    #: the numbers of the timers that the record has started; `timer` of the record is that of the one that has fired
+    timers: list[int] = []
     #: the fingerprint of the definition, if it is another one than before: for the first frame, and after a move
     definition: str = ""
     #: with the status "completed": whether there is a result, and the result

@@ -112,9 +112,21 @@ def json_schema(expected: Any) -> dict[str, Any]:
     try:
         if pydantic is not None and (_mentions(expected, pydantic.BaseModel) or _has_pydantic_metadata(expected)):
             return pydantic.TypeAdapter(expected).json_schema()
-        return {} if expected is Any else msgspec.json.schema(expected, schema_hook=_unknown_class)
+        return {} if expected is Any else _closed(msgspec.json.schema(expected, schema_hook=_unknown_class))
     except Exception:  # the libraries raise errors of several kinds for what they cannot express
         return _unknown_class(expected)
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with objects that take no unknown keys, as `fit` does."""
+    if isinstance(schema, list):
+        return [_closed(it) for it in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _closed(it) for key, it in cast("dict[str, Any]", schema).items()}
+    if found.get("type") == "object" and isinstance(found.get("properties"), dict):
+        found.setdefault("additionalProperties", False)
+    return found
 
 
 def _unknown_class(expected: Any) -> dict[str, Any]:

@@ -90,9 +90,9 @@ async def fork(
     info = await finding.execution(place.backend, id)
     if not 1 <= at <= info.frames:
         raise Trouble(USAGE, f"--at is a frame of {info.id!r}, which has 1 to {info.frames}; not {at}")
-    _require_code(place, info, "fork")
     changed = {key: value_of(text, {}, f"--set {key}") for key, text in pairs_of(state, "--set").items()}
     given = {} if value is None else {"value": value_of(value, {}, "--value")}
+    _require_code(place, info, "fork")
     made = await place.backend.fork(info.id, at=at, new_id=new_id, state=changed or None, **given)
     if not place.flows:
         say(as_json(made) if json else made.id)

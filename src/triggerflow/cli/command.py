@@ -133,6 +133,48 @@ def worker(
     return _run(running.worker(flows, at.store, at_once=at_once, poll=poll, grace=grace))
 
 
+@app.command(group=RUN)
+def serve(
+    *targets: str,
+    at: Where = Where(),  # noqa: B008
+    host: Annotated[
+        str, Parameter(help="The address to listen on. Others than this machine need --tokens.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="The port; 0 takes a free one.")] = 8099,
+    tokens: Annotated[
+        str | None, Parameter(help="A file with the tokens that are let in; see `triggerflow token`.")
+    ] = None,
+    name: Annotated[
+        tuple[str, ...], Parameter(negative="", help="A name by which others call this machine. Repeatable.")
+    ] = (),
+    worker: Annotated[bool, Parameter(help="Also run the executions here, or leave that to workers.")] = True,
+) -> int:
+    """Serve the executions of a store over HTTP, until Ctrl-C or SIGTERM. TARGETs name the code of the flows."""
+    from . import serving
+    from .targets import flows_of
+
+    return _run(
+        serving.serve(
+            flows_of(targets), at.store, host=host, port=port, tokens=tokens, names=name, works=worker and bool(targets)
+        )
+    )
+
+
+@app.command(group=RUN)
+def token(
+    name: str,
+    /,
+    *,
+    tokens: Annotated[str, Parameter(help="The file, which is made if it is not there.")],
+    act: Annotated[bool, Parameter(negative="", help="It may also start and change executions.")] = False,
+    flow: Annotated[tuple[str, ...], Parameter(negative="", help="Only of this flow. Repeatable.")] = (),
+) -> int:
+    """Make a token for a server, print it once, and add its hash to a file for `serve --tokens`."""
+    from . import serving
+
+    return serving.make_token(name, tokens, act=act, flows=flow)
+
+
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +250,7 @@ def watch(id: str, /, *, at: Where = Where()) -> int:  # noqa: B008
     """Show an execution while it runs. The exit code is that of its end."""
     from . import running
 
-    return _look(at, lambda place: running.watch(place, id), use="write")
+    return _look(at, lambda place: running.watch(place, id), use="write", follows=True)
 
 
 @app.command(group=LOOK)
@@ -216,7 +258,7 @@ def frames(id: str, /, *, at: Where = Where(), after: After = 0, follow: Follow 
     """List what happened in an execution, record by record."""
     from . import looking
 
-    return _look(at, lambda place: looking.frames(place, id, after=after, follow=follow, json=json))
+    return _look(at, lambda place: looking.frames(place, id, after=after, follow=follow, json=json), follows=follow)
 
 
 @app.command(group=LOOK)
@@ -233,7 +275,11 @@ def stream(
     """Print the items of the runtime stream of an execution."""
     from . import looking
 
-    return _look(at, lambda place: looking.stream(place, id, after=after, follow=follow, compact=compact, json=json))
+    return _look(
+        at,
+        lambda place: looking.stream(place, id, after=after, follow=follow, compact=compact, json=json),
+        follows=follow,
+    )
 
 
 @app.command(group=LOOK)
@@ -486,15 +532,17 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(work)
 
 
-async def _opened(at: Where, use: Literal["read", "write", "create"], verb: Verb, flows: Any = ()) -> int:
+async def _opened(
+    at: Where, use: Literal["read", "write", "create"], verb: Verb, flows: Any = (), *, follows: bool = False
+) -> int:
     from .places import opened
 
-    async with opened(at.store, use, flows=flows, token_file=at.token_file) as place:
+    async with opened(at.store, use, flows=flows, token_file=at.token_file, follows=follows) as place:
         return await verb(place)
 
 
-def _look(at: Where, verb: Verb, use: Literal["read", "write"] = "read") -> int:
-    return _run(_opened(at, use, verb))
+def _look(at: Where, verb: Verb, use: Literal["read", "write"] = "read", *, follows: bool = False) -> int:
+    return _run(_opened(at, use, verb, follows=follows))
 
 
 def _act(at: Where, target: tuple[str, ...], verb: Verb) -> int:

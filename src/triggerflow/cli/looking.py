@@ -132,13 +132,18 @@ def list_executions(executions: "Sequence[ExecutionInfo]", at: float) -> None:
             it.status,
             age(it.created, at),
             str(it.frames),
-            " ".join(f"{name}={value}" for name, value in it.labels.items()),
+            labels_of(it),
             _what(it, at),
         ]
         for it in executions
     ]
     heads = ["ID", "FLOW", "STATUS", "AGE", "FRAMES", "LABELS", "WHAT"]
     table(heads, rows, colours=[COLOURS.get(it.status) for it in executions])
+
+
+def labels_of(info: "ExecutionInfo") -> str:
+    """The labels that people have given to an execution; a server adds one of its own."""
+    return " ".join(f"{name}={value}" for name, value in info.labels.items() if name != "idempotency-key")
 
 
 def _what(it: "ExecutionInfo", at: float) -> str:
@@ -292,7 +297,7 @@ async def show(place: Place, id: str, *, at: int | None, json: bool) -> int:
             ("status", Painted(coloured(status, COLOURS.get(status, 0)) + by)),
             ("created", f"{clock(info.created)}, {_ago(info.created, moment)}"),
             ("changed", f"{clock(info.updated)}, {_ago(info.updated, moment)}"),
-            ("labels", " ".join(f"{name}={value}" for name, value in info.labels.items())),
+            ("labels", labels_of(info)),
             ("part of", info.parent or ""),
             ("fork of", "" if info.forked_from is None else f"{info.forked_from[0]} at {info.forked_from[1]}"),
             ("frames", f"{info.frames}, {_many(info.items, 'stream item')}"),

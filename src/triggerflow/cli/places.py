@@ -23,6 +23,8 @@ Kind = Literal["file", "postgres", "server"]
 Use = Literal["read", "write", "create"]
 #: The environment variables for what must not be seen in a list of processes.
 TOKEN, TOKEN_FILE = "TRIGGERFLOW_TOKEN", "TRIGGERFLOW_TOKEN_FILE"
+#: For how many seconds a server that does not answer is asked again: for one answer, and by a verb that stays.
+PATIENCE, PATIENT = 3.0, 60.0
 _PASSWORD = re.compile(r"^(\w+://[^/@:]*):[^@]*@")
 
 
@@ -72,14 +74,20 @@ def kind_of(where: str) -> Kind:
 
 @asynccontextmanager
 async def opened(
-    where: str | None, use: Use, *, flows: "Sequence[TriggerFlow[Any, Any]]" = (), token_file: str | None = None
+    where: str | None,
+    use: Use,
+    *,
+    flows: "Sequence[TriggerFlow[Any, Any]]" = (),
+    token_file: str | None = None,
+    follows: bool = False,
 ) -> AsyncGenerator[Place]:
-    """Open a place, until the end of the block."""
+    """Open a place, until the end of the block. With `follows` it is for a verb that stays: a server that is gone for a
+    while is asked again."""
     if not where:
         raise Trouble(USAGE, "no store is given: add --store FILE, or set TRIGGERFLOW_STORE")
     kind = kind_of(where)
     if kind == "server":
-        async with _server(where, token_file) as place:
+        async with _server(where, token_file, PATIENT if follows else PATIENCE) as place:
             yield place
         return
     if kind == "file" and use == "read" and (version := _older(where)):
@@ -164,9 +172,23 @@ def _database(where: str, use: Use) -> "Store":
 
 
 @asynccontextmanager
-async def _server(where: str, token_file: str | None) -> AsyncGenerator[Place]:
-    raise Trouble(NOT_NOW, f"{where}: this release cannot talk to a server yet")
-    yield
+async def _server(where: str, token_file: str | None, patience: float) -> AsyncGenerator[Place]:
+    if "@" in where.partition("://")[2].partition("/")[0]:
+        raise Trouble(USAGE, f"the address of a server has no user or password in it: put its token into {TOKEN}")
+    from ..errors import StoreUnavailable
+
+    try:
+        from ..client import HTTPBackend
+    except ImportError as error:
+        raise Trouble(USAGE, str(error)) from None
+    async with HTTPBackend(where, token=token_of(token_file), patience=patience) as backend:
+        try:
+            yield Place(backend, "server", where)
+        except StoreUnavailable as error:
+            if ": no answer for" not in str(error):
+                raise
+            hint = "check the address, or start one there with `triggerflow serve`"
+            raise Trouble(UNREACHABLE, f"no server answers at {where}: {hint} ({error})") from None
 
 
 def token_of(token_file: str | None) -> str | None:

@@ -15,8 +15,8 @@ import msgspec
 
 #: The colour of each status, as the number of an ANSI colour.
 COLOURS = {"created": 36, "running": 36, "waiting": 33, "completed": 32, "failed": 31, "cancelled": 35}
-#: How wide a column of texts gets at least when the terminal is too narrow for all of it.
-LEAST = 12
+#: How narrow columns get on a terminal that is too narrow for all of them: at first, and in the end.
+LEAST, SMALLEST = 12, 4
 
 
 def has_colours(stream: Any = None) -> bool:
@@ -143,8 +143,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Seque
     limit = terminal_width()
     if limit is not None:
         while sum(widths.values()) + 2 * (len(kept) - 1) > limit:
-            widest = max(widths, key=lambda at: widths[at])
-            if widths[widest] <= LEAST:
+            # The first column, by which a person goes on, is cut when nothing else is left.
+            widest = max(widths, key=lambda at: (at > 0 and widths[at] > LEAST, widths[at]))
+            if widths[widest] <= SMALLEST:
                 break
             widths[widest] -= 1
     say(_row([heads[at] for at in kept], [widths[at] for at in kept]))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from . import finding
-from .looking import frame_line, item_text, short
+from .looking import item_text, short
 from .places import Place, opened
 from .printing import as_json, harmless, note, one_line, say, shown
 from .targets import where_raised
@@ -50,7 +50,11 @@ async def run(
         if detach or wanted:
             option = "--detach" if detach else "--label"
             raise Trouble(USAGE, f"{option} needs a store, which keeps the execution: add --store FILE")
-        return await _run_in_memory(flow, given, id, json)
+        try:
+            return await _run_in_memory(flow, given, id, json)
+        except asyncio.CancelledError:
+            note("\ninterrupted, and nothing keeps it: with --store FILE it could go on later")
+            raise
     if where is None:
         async with _memory(flow) as place:
             return await _run_at(place, flow.name, target, given, value is not None, id, wanted, watch, detach, json)
@@ -419,11 +423,12 @@ async def watch(place: Place, id: str) -> int:
 
 async def look_on(backend: "Backend", id: str) -> int:
     """Show an execution until it has ended; return the exit code of its end."""
-    first: float | None = None
-    async for frame in backend.frames(id, follow=True):
-        first = frame.at if first is None else first
-        say(frame_line(frame, frame.at - first))
-    return report(id, await backend.result(id), json=False)
+    from ..terminal import watch as show
+
+    status = await show(backend, id)
+    if status in FINAL:
+        return DONE if status == "completed" else FAILED
+    return WAITING if status == "waiting" else DONE
 
 
 # -- worker ------------------------------------------------------------------------------------------------------------

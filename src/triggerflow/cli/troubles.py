@@ -41,6 +41,8 @@ def explained(error: BaseException) -> tuple[int, str]:
     from ..backend import BadRequest, UnknownFlow
 
     line = str(error) or type(error).__name__
+    if type(error).__name__ == "NotAllowed":
+        return UNREACHABLE, f"{line}; the token comes from TRIGGERFLOW_TOKEN, or --token-file FILE"
     kinds: list[tuple[int, tuple[type[BaseException], ...]]] = [
         (NOT_FOUND, (UnknownFlow, errors.UnknownExecution, errors.UnknownInterrupt, errors.UnknownSchedule)),
         (USAGE, (BadRequest, errors.ContractError, errors.PayloadError, errors.DefinitionError)),

@@ -38,13 +38,15 @@ async def compact(place: Place, id: str, json: bool) -> int:
 
 async def load(place: Place, file: str, *, id: str | None, json: bool) -> int:
     """Load an execution from a file that `export` has written."""
-    from ..errors import StoreConflict
+    from ..errors import SnapshotError, StoreConflict
 
     store, (flow,) = place.own_store("load"), place.flows
     try:
         row = await flow.history(store).load(file, id=id)
     except FileNotFoundError:
         raise Trouble(NOT_FOUND, f"there is no file {file!r}{near_file(file)}") from None
+    except SnapshotError as error:
+        raise Trouble(NOT_NOW, f"{file} cannot be loaded as an execution of flow {flow.name!r}: {error}") from None
     except StoreConflict as error:
         raise Trouble(NOT_NOW, f"{str(error).partition(';')[0]}; load it under another one with --id") from None
     info = await place.backend.get(row.id)

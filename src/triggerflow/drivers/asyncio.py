@@ -59,6 +59,9 @@ CHUNKS_PER_TURN = 100
 #: The name of every worker's task. Without it, asyncio would make a new name for each.
 WORKER = "triggerflow worker"
 
+#: The records that say which models an attempt has called.
+_ENDS = (events.Completed, events.Failed, events.Cancelled, events.Paused)
+
 #: Numbers of the timers that limit the clean-up of a closing execution, and of retracted runs. The core's start at 1.
 CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
@@ -83,6 +86,8 @@ class AsyncioDriver:
 
     #: the exception that made the execution fail
     error: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    #: the calls of models of attempts that have ended, by run, until the record of that
+    _calls: SparseAttribute[dict[int, tuple[events.ModelCall, ...]] | None] = SparseAttribute(None)
     _waits: SparseAttribute[Waits | None] = SparseAttribute(None)
     _timers: SparseAttribute[Timers | None] = SparseAttribute(None)
     _sources: SparseAttribute[Sources | None] = SparseAttribute(None)
@@ -255,12 +260,26 @@ class AsyncioDriver:
 
     async def _traced(self, run: RunChunk, tracer: tracing.Tracer) -> Any:
         """Run a chunk with the span of its attempt as the current one."""
-        with tracer.attempt(self.runtime, run):
-            value = await self.runtime.invoke(run)
-            return await give_items(self.runtime, run, value) if issubclass(type(value), FieldItems) else value
+        noted = tracing.Calls(self.runtime.environment.now)
+        token = tracing.calls.set(noted)
+        try:
+            with tracer.attempt(self.runtime, run):
+                value = await self.runtime.invoke(run)
+                return await give_items(self.runtime, run, value) if issubclass(type(value), FieldItems) else value
+        finally:
+            with contextlib.suppress(ValueError):  # the loop is being destroyed, in another context
+                tracing.calls.reset(token)
+            if noted.noted:
+                if self._calls is None:
+                    self._calls = {}
+                self._calls[run.id] = tuple(noted.noted)
 
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
         """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""
+        if tracing.tracer is not None and self._calls:
+            made = self._calls.pop(run.id, None)
+            if made and isinstance(event, _ENDS):
+                event.calls = made
         try:
             following = take(self.runtime, event)
         except Exception as refused:

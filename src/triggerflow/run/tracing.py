@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from .._core.events import ModelCall
+
 if TYPE_CHECKING:
     from .._core.state import RunChunk
     from .runtime import ExecutionRuntime
@@ -41,6 +43,26 @@ class Tracer(Protocol):
 
 #: The tracer of this process. The drivers look at it before each chunk.
 tracer: Tracer | None = None
+
+#: How many calls of models one attempt notes.
+MOST_CALLS = 128
+
+
+class Calls:
+    """The calls of models during one attempt of a chunk."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.noted: list[ModelCall] = []
+
+    def note(self, call: ModelCall) -> None:
+        """Add a call that has ended."""
+        if len(self.noted) < MOST_CALLS:
+            self.noted.append(call)
+
+
+#: The calls of the attempt that runs; None outside of chunks, and where no tracer is installed.
+calls: ContextVar[Calls | None] = ContextVar("triggerflow.calls", default=None)
 
 _carried: ContextVar[str | None] = ContextVar("triggerflow.traceparent", default=None)
 

@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from ..backend.store import Flow
 from ..durable import Worker
 from ..durable.workers.worker import Resumable
 from ..errors import ExecutionExists, StoreConflict, StoreError, TriggerFlowError, UsageError
+from ..run.tracing import TRACEPARENT, carrying
 from ..stores import Store
 from ..wire import ROUTES, Busy, Health, Ready, Route, encode_event, find, path_to
 from ..wire.events import EVENT_STREAM, RESULT, STARTED
@@ -37,6 +39,7 @@ from .view import View
 logger = logging.getLogger("triggerflow.server")
 
 _JSON = b"application/json"
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 #: The label under which the request that has started an execution is found again.
 REQUEST_LABEL = "idempotency-key"
 
@@ -90,6 +93,12 @@ class Call:
     def id(self) -> str:
         """The execution that the path names."""
         return self.parts["id"]
+
+    @property
+    def caller(self) -> str | None:
+        """The trace context of the caller, None if there is none: its header `traceparent`."""
+        found = self.headers.get(TRACEPARENT)
+        return found if found is not None and _TRACE.fullmatch(found) else None
 
     @property
     def root(self) -> str:
@@ -276,7 +285,7 @@ class App:
         call = Call(route, parts, scope, headers)
         await self._authorize(call)
         for name, text in parts.items():
-            check_text(text, f"the {name} in the path", 512)
+            check_text(text, f"the {name} in the path", 2048)
         call.query = read_query(route, scope.get("query_string", b""))
         call.body = await read_body(route, headers, receive, self.limits)
         if route.keyed:
@@ -312,9 +321,10 @@ class App:
         assert task is not None
         self._calls[task] = None
         try:
-            if "id" in call.parts:
-                await call.view.check(call.id)
-            return await self._handlers[call.route.name](call)
+            with nullcontext() if call.caller is None else carrying(call.caller):
+                if "id" in call.parts:
+                    await call.view.check(call.id)
+                return await self._handlers[call.route.name](call)
         except asyncio.CancelledError:
             if not self.streams.stopping:
                 raise
@@ -362,7 +372,7 @@ class App:
         return Answer(await self.backend.state_at(call.id, call.query.get("at")))
 
     async def _result(self, call: Call) -> Answer:
-        return Answer(await self.backend.result(call.id, wait=call.query.get("wait", 0.0)))
+        return Answer(await self.backend.result(call.id, wait=min(call.query.get("wait", 0.0), self.limits.wait)))
 
     async def _diff(self, call: Call) -> Answer:
         await call.view.check(call.parts["other"])
@@ -387,10 +397,10 @@ class App:
         return StreamAnswer(body, headers, events=False)
 
     async def _frames(self, call: Call) -> Answer | StreamAnswer:
-        if not call.headers.accepts(EVENT_STREAM):
-            after, limit = call.query.get("after", 0), call.query.get("limit", 100)
-            return await self._page(b"frames", self.backend.frames(call.id, after=after), limit)
         after = self._last(call)
+        if not call.headers.accepts(EVENT_STREAM):
+            limit = call.query.get("limit", 100)
+            return await self._page(b"frames", self.backend.frames(call.id, after=after), limit)
         info = await self.backend.get(call.id)
         lost = after > info.frames
         return StreamAnswer(
@@ -399,10 +409,10 @@ class App:
 
     async def _stream(self, call: Call) -> Answer | StreamAnswer:
         compact = call.query.get("compact", False)
-        if not call.headers.accepts(EVENT_STREAM):
-            after, limit = call.query.get("after", 0), call.query.get("limit", 100)
-            return await self._page(b"items", self.backend.stream(call.id, after=after, compact=compact), limit)
         after = self._last(call)
+        if not call.headers.accepts(EVENT_STREAM):
+            limit = call.query.get("limit", 100)
+            return await self._page(b"items", self.backend.stream(call.id, after=after, compact=compact), limit)
         info = await self.backend.get(call.id)
         lost = after > info.items
         return StreamAnswer(
@@ -414,10 +424,10 @@ class App:
     def _last(self, call: Call) -> int:
         """After which number a stream begins: what a browser says that comes back counts more than its address."""
         last = call.headers.get("last-event-id")
-        if last is None or last == "":
+        if last is None:
             return call.query.get("after", 0)
         if not (last.isascii() and last.isdigit() and len(last) < 17):
-            raise BadRequest(f"Last-Event-ID is the number of an event, not {last[:100]!r}")
+            raise refused("bad_request", f"Last-Event-ID is the number of an event, not {last[:100]!r}")
         return int(last)
 
     async def _page(self, name: bytes, found: AsyncIterator[Any], limit: int) -> Answer:
@@ -444,8 +454,9 @@ class App:
         wait = call.headers.wait
         if wait is None:
             return Answer(info, call.route.status, headers)
-        result = await self.backend.result(info.id, wait=min(wait, MAX_WAIT))
-        return Answer(result, 200, [*headers, (b"preference-applied", b"wait=%d" % min(wait, MAX_WAIT))])
+        wait = min(wait, MAX_WAIT, self.limits.wait)
+        result = await self.backend.result(info.id, wait=wait)
+        return Answer(result, 200, [*headers, (b"preference-applied", b"wait=%d" % wait)])
 
     def _place(self, call: Call, info: ExecutionInfo) -> str:
         return call.root + path_to(route_named("get"), id=info.id)
@@ -532,14 +543,12 @@ class App:
         id, after = call.query.get("execution"), call.query.get("after")
         frames = call.query.get("frames", 0)
         last = call.headers.get("last-event-id")
-        if last:
+        if last is not None:
             check_text(last, "Last-Event-ID", 2048)
             number, colon, cursor = last.partition(":") if id is not None else ("", ":", last)
             if number.isascii() and number.isdigit() and len(number) < 17:
                 frames = int(number)
             after = cursor if colon else "-"  # cut between frames and cursor: what has changed is not known
-        if "frames" in call.query and id is None:
-            raise BadRequest("`frames` needs `execution`")
         lost = False
         if id is not None:
             await call.view.check(id)

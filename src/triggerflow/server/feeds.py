@@ -8,9 +8,11 @@ kept reads the backend itself until it has caught up.
 import asyncio
 import logging
 from bisect import bisect_right
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -25,6 +27,9 @@ from .view import Batch
 logger = logging.getLogger("triggerflow.server")
 
 T = TypeVar("T")
+
+#: How many bytes an event takes that is kept, besides its own.
+EVENT_COST = 100
 
 
 def closing(pieces: AsyncIterator[T]) -> AbstractAsyncContextManager[AsyncIterator[T]]:
@@ -69,6 +74,15 @@ class Reader:
         self._news = False
 
 
+class Piece:
+    """Some events, joined, and the number of the last of them."""
+
+    __slots__ = ("__weakref__", "data", "to")
+
+    def __init__(self, to: int, data: bytes) -> None:
+        self.to, self.data = to, data
+
+
 class Feed:
     """The events of one execution after a number, for all who read them now."""
 
@@ -90,6 +104,10 @@ class Feed:
         self.error: Exception | None = None
         #: the last piece that was joined: after which number, up to which, and how many events there were
         self._joined: tuple[int, int, bytes] = (-1, -1, b"")
+        #: pieces of what is not kept that somebody holds, by the number before them; and the newest of these
+        self._pieces: WeakValueDictionary[int, Piece] = WeakValueDictionary()
+        self._recent: deque[Piece] = deque(maxlen=2)
+        self._reading = asyncio.Lock()
 
     def join(self, reader: Reader, after: int) -> None:
         """Add a reader."""
@@ -118,12 +136,12 @@ class Feed:
     def _add(self, number: int, event: bytes) -> None:
         self._numbers.append(number)
         self._events.append(event)
-        self._size += len(event)
+        self._size += len(event) + EVENT_COST
         self.newest = number
-        if self._size > self._limits.kept or len(self._events) > 4000:
+        if self._size > self._limits.kept:
             half = max(1, len(self._events) // 2)
             self.floor = self._numbers[half - 1]
-            self._size -= sum(map(len, self._events[:half]))
+            self._size -= sum(len(it) + EVENT_COST for it in self._events[:half])
             del self._numbers[:half], self._events[:half]
         self._tell()
 
@@ -147,20 +165,31 @@ class Feed:
         self._joined = number, to, piece
         return to, piece
 
-    async def earlier(self, number: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Pieces of what is not kept any more after a number: until `floor` is reached."""
+    async def earlier(self, number: int) -> Piece:
+        """What comes next after a number and is not kept any more. `floor` is reached by some of these.
+
+        One is read at a time, and readers that stand at the same number share it: those that take nothing all stand
+        where they have begun.
+        """
+        async with self._reading:
+            piece = self._pieces.get(number)
+            if piece is None:
+                piece = self._pieces[number] = await self._read(number)
+            self._recent.append(piece)
+            return piece
+
+    async def _read(self, number: int) -> Piece:
         events: list[bytes] = []
-        size = 0
+        size, to = 0, number
         async with closing(self._source(number, False)) as found:
-            async for number, event in found:
+            async for last, event in found:
                 events.append(event)
-                size += len(event)
+                size, to = size + len(event), last
                 if size >= self._limits.piece:
-                    yield number, b"".join(events)
-                    events, size = [], 0
-                    if number >= self.floor:
-                        return
-        yield max(number, self.floor) if not events else number, b"".join(events)
+                    break
+            else:
+                to = max(to, self.floor)  # there is nothing else before it
+        return Piece(to, b"".join(events))
 
 
 def frames_of(backend: Backend, id: str) -> Source:

@@ -64,10 +64,9 @@ class Following:
         try:
             while not stream.why:
                 if after < feed.floor:
-                    async with closing(feed.earlier(after)) as pieces:
-                        async for number, piece in pieces:
-                            after = number
-                            yield piece
+                    earlier = await feed.earlier(after)
+                    after = earlier.to
+                    yield earlier.data
                     continue
                 number, piece = feed.after(after)
                 stream.lag = feed.newest - number
@@ -190,11 +189,11 @@ class PageEvents:
         feed = self._feed
         if feed is None:
             return
-        if self._number < feed.floor:
-            async with closing(feed.earlier(self._number)) as pieces:
-                async for number, piece in pieces:
-                    self._number = number
-                    yield piece + self._id_only()
+        while self._number < feed.floor:
+            earlier = await feed.earlier(self._number)
+            self._number = earlier.to
+            yield earlier.data
+            yield self._id_only()
         number, piece = feed.after(self._number)
         self._stream.lag = feed.newest - number
         if piece:

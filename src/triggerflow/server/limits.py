@@ -12,7 +12,7 @@ class Limits:
 
     #: the body of a request, and its path with the query
     body: int = 4 * 1024 * 1024
-    target: int = 8 * 1024
+    target: int = 32 * 1024
     #: in how long a body has to arrive
     body_time: float = 30.0
     #: calls that are answered at the same time, without streams; and open streams and files
@@ -22,6 +22,8 @@ class Limits:
     #: again (with the id of its last event), so that no connection is older than its access
     send_time: float = 30.0
     stream_time: float = 3600.0
+    #: a call that waits for the end of an execution is answered after so long, whatever it has asked for
+    wait: float = 300.0
     #: after so long without an event a comment is sent
     heartbeat: float = 15.0
     #: how much is sent at a time, or is on a page of frames or items: at least one of them, and no more once there is

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,6 +14,15 @@ from ..wire.routes import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, Query, path_to
 from .inputs import STATUSES
 
 _REF = "#/components/schemas/{name}"
+#: No text that a store keeps has a null character.
+_TEXT = "^[^\\x00]*$"
+_ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 512, "pattern": _TEXT}, {"type": "null"}]}
+_PART = {"type": "string", "minLength": 1, "maxLength": 2048, "pattern": _TEXT}
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
 
 
 def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = "") -> dict[str, Any]:
@@ -23,35 +32,27 @@ def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = ""
         types += [it for it in (route.answer, route.body) if it not in (None, bytes)]
     schemas, components = msgspec.json.schema_components(_different(types), ref_template=_REF)
     names = dict(zip(map(repr, _different(types)), schemas, strict=True))
-    found: dict[str, Any] = {it: _known(value) for it, value in components.items()}
+    found: dict[str, Any] = {it: _simpler(value) for it, value in components.items()}
     contracts = list(contracts)
+    found["StartBody"] = _start_body(found["StartBody"], {})
+    found["ForkBody"]["properties"]["id"] = _ID
+    signals = _signals(contracts)
+    if signals:
+        found["EmitBody"] = {**found["EmitBody"], "anyOf": signals}
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, has_tokens)
-    signals: list[dict[str, Any]] = []
-    for contract in contracts:
-        for route in ROUTES:
-            if route.body is StartBody:
-                own = _operation(route, names, has_tokens, contract.flow)
-                start = {**found["StartBody"], "properties": {**found["StartBody"]["properties"]}}
-                start["properties"]["value"] = _inlined(contract.start)
-                own["requestBody"]["content"] = {"application/json": {"schema": start}}
-                own["operationId"] = f"{route.name}_{re.sub(r'[^A-Za-z0-9_]', '_', contract.flow)}"
-                if contract.start:  # without a value None is started
-                    start["required"] = ["value"]
-                    own["requestBody"]["required"] = True
-                paths.setdefault(path_to(route, flow=contract.flow), {})["post"] = own
-        signals += [
-            {
-                "title": f"{contract.flow}: {signal.name}",
-                "type": "object",
-                "properties": {"name": {"const": signal.name}, "value": _inlined(signal.schema)},
-                "required": ["name"],
-            }
-            for signal in contract.signals
-        ]
-    if signals:
-        found["Signals"] = {"description": "The signals of each flow, and what they carry.", "anyOf": signals}
+        if route.body is not StartBody or not contracts:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, has_tokens)
+            continue
+        for contract in contracts:  # what does not have its code here cannot be started
+            own = _operation(route, names, has_tokens, contract.flow)
+            body = _start_body(found["StartBody"], _inlined(contract.start))
+            own["operationId"] = f"{route.name}_{re.sub(r'[^A-Za-z0-9_]', '_', contract.flow)}"
+            own["requestBody"] = {"required": False, "content": {"application/json": {"schema": body}}}
+            if contract.start:  # without a value None is started
+                body["required"] = ["value"]
+                own["requestBody"]["required"] = True
+            paths.setdefault(path_to(route, flow=contract.flow), {})["post"] = own
     security = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if has_tokens else {}
     return {
         "openapi": "3.1.0",
@@ -60,6 +61,23 @@ def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = ""
         "paths": paths,
         "components": {"schemas": found, **security},
     }
+
+
+def _signals(contracts: Iterable[Contract]) -> list[dict[str, Any]]:
+    """What the signals that the flows declare carry. Any other name carries anything."""
+    known = [(contract.flow, signal) for contract in contracts for signal in contract.signals]
+    if not known:
+        return []
+    found: list[dict[str, Any]] = [
+        {
+            "title": f"{flow}: {signal.name}",
+            "properties": {"name": {"const": signal.name}, "value": _inlined(signal.schema)},
+            **({"required": ["name", "value"]} if signal.schema else {}),
+        }
+        for flow, signal in known
+    ]
+    names = sorted({signal.name for _, signal in known})
+    return [*found, {"title": "any other", "properties": {"name": {"not": {"enum": names}}}}]
 
 
 def _version() -> str:
@@ -73,14 +91,38 @@ def _different(types: Iterable[Any]) -> list[Any]:
     return list({repr(it): it for it in types}.values())
 
 
-def _known(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema of msgspec. An object with fields that have defaults is complete where a server writes it."""
-    return schema
+def _simpler(schema: Any) -> Any:
+    """A schema without `prefixItems`, which many tools do not know yet."""
+    if isinstance(schema, list):
+        return [_simpler(it) for it in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _simpler(it) for key, it in cast("dict[str, Any]", schema).items()}
+    if "prefixItems" in found:
+        found["items"] = {"anyOf": found.pop("prefixItems")}
+    return found
+
+
+def _start_body(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """The body of a start whose value has to fit a schema."""
+    found: dict[str, Any] = {**schema, "properties": {**schema["properties"]}}
+    own = found["properties"]
+    own["value"] = value
+    text = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": _TEXT}
+    own["labels"] = {
+        "type": "object",
+        "propertyNames": text,
+        "additionalProperties": {"type": "string", "maxLength": 1024, "pattern": _TEXT},
+        "maxProperties": 60,
+    }
+    own["id"] = _ID
+    own["delay"] = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1e9}, {"type": "null"}]}
+    return found
 
 
 def _operation(route: Route, names: dict[str, Any], has_tokens: bool, flow: str = "") -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
-        {"name": part, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 512}}
+        {"name": part, "in": "path", "required": True, "schema": _PART}
         for part in route.parts
         if not (flow and part == "flow")
     ]
@@ -90,7 +132,8 @@ def _operation(route: Route, names: dict[str, Any], has_tokens: bool, flow: str 
     if route.name == "start":
         parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512))
     if route.kind in ("pages", "events") and route.method == "GET":
-        parameters.append(_header(LAST_EVENT_ID, "the id of the last event that the reader has", 2048))
+        pattern = "^[0-9]{1,15}$" if route.kind == "pages" else None
+        parameters.append(_header(LAST_EVENT_ID, "the id of the last event that the reader has", 2048, pattern))
     found: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.about,
@@ -114,7 +157,7 @@ def _answers(route: Route, names: dict[str, Any]) -> dict[str, Any]:
     if route.kind in ("json", "pages"):
         content["application/json"] = {"schema": names[repr(route.answer)]}
     if route.kind in ("pages", "events"):
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": _EVENT}
     if route.kind == "bytes":
         content["application/jsonl"] = {"schema": {"type": "string"}}
     if route.kind == "text":
@@ -155,19 +198,20 @@ def _parameter(query: Query) -> dict[str, Any]:
         case "statuses":
             schema = {"type": "array", "items": {"type": "string", "enum": sorted(STATUSES)}}
         case "labels":
-            schema = {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:", "maxLength": 512}}
+            label = {"type": "string", "pattern": "^[^:\\x00]+:[^\\x00]*$", "maxLength": 512}
+            schema = {"type": "array", "items": label}
         case _:
-            schema = {"type": "string", "minLength": int(query.least), "maxLength": int(query.most or 512)}
+            schema = {**_PART, "minLength": int(query.least), "maxLength": int(query.most or 512)}
     found = {"name": query.name, "in": "query", "description": query.about, "schema": schema}
     if query.kind in ("statuses", "labels"):
         found |= {"style": "form", "explode": True}
     return found
 
 
-def _header(name: str, about: str, most: int) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": most}
-    if name == LAST_EVENT_ID:
-        schema = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+def _header(name: str, about: str, most: int, pattern: str | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": most}
+    if pattern is not None:
+        schema = {"type": "string", "pattern": pattern}
     return {"name": name, "in": "header", "description": about, "schema": schema}
 
 

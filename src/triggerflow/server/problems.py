@@ -7,6 +7,7 @@ import msgspec
 
 from ..errors import StoreError, TriggerFlowError
 from ..wire import Problem, problem_of
+from ..wire.problems import problem
 from .inputs import Refused
 
 logger = logging.getLogger("triggerflow.server")
@@ -32,6 +33,9 @@ def without_places(error: TriggerFlowError, parts: Mapping[str, str] | None = No
     elif isinstance(error, StoreError) and found.code.startswith("store_"):
         logger.warning("the store failed: %s", error)
         detail = "the store cannot be used now; the log of the server says why"
+    elif found.code == "bad_request":  # what is wrong by itself was refused before; this does not fit what is there
+        found = problem("not_possible", detail)
+        return Refused(msgspec.structs.replace(found, code="bad_request"))
     else:
         return error
     return Refused(msgspec.structs.replace(found, detail=detail))

@@ -27,6 +27,8 @@ FAREWELLS: dict[str, Problem] = {
 }
 #: In how many milliseconds a reader should connect again whose server stops: all of them come at once.
 RETRY = 200
+#: How many bytes are given to the server at a time.
+MOST = 64 * 1024
 
 
 class Stream(Reader):
@@ -45,7 +47,11 @@ class Stream(Reader):
     async def send(self, piece: bytes, *, more: bool = True) -> None:
         """Send a piece; it takes as long as the reader is slow."""
         self._sending, self.last_sent = True, self._loop.time()
-        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        begin = 0
+        while len(piece) - begin > MOST:  # what the server holds is a copy for each reader
+            await self._send({"type": "http.response.body", "body": piece[begin : begin + MOST], "more_body": True})
+            begin, self.last_sent = begin + MOST, self._loop.time()
+        await self._send({"type": "http.response.body", "body": piece[begin:], "more_body": more})
         self._sending, self.last_sent = False, self._loop.time()
 
     def cut(self, why: str) -> None:

@@ -1,5 +1,6 @@
 """What a person sees who watches an execution: `watch`, on a terminal or as plain lines, over any `Backend`."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -39,12 +40,13 @@ async def watch(
     """
     file: TextIO = sys.stdout if out is None else out
     if plain is None:
-        plain = not (_is_screen(file) and _is_screen(sys.stdin))
+        # Textual paints on standard error
+        plain = os.environ.get("TERM") == "dumb" or not all(map(_is_screen, (file, sys.stdin, sys.stderr)))
     if plain:
         return await _watch_plain(backend, id, file, width)
     from .app import watch_screen  # imported late: textual takes a second
 
-    return await watch_screen(backend, id, file, environment)
+    return await watch_screen(backend, id, file, environment, write)
 
 
 async def _watch_plain(backend: Backend, id: str, out: TextIO, width: int | None) -> StatusName:

@@ -8,6 +8,7 @@ SHARE, LEAST = 0.125, 1.0
 #: What the whole axis may span, in seconds; after a day it doubles. It grows by such steps only, so that nothing on it
 #: moves with every new moment.
 _SPANS = (2, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400, 28800, 57600, 86400)
+_TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
 
 class Gap(NamedTuple):
@@ -52,6 +53,11 @@ class Axis:
             return 0.0
         return self._places[known] + min(at - self._times[known], self._limits[known])
 
+    def time(self, place: float) -> float:
+        """The time at a place; within a shortened idle time, that of its beginning."""
+        known = max(bisect_right(self._places, place + 1e-9) - 1, 0)
+        return self._times[known] + place - self._places[known] if self._times else 0.0
+
     def gap_until(self, now: float) -> Gap | None:
         """The idle time that has not ended, if it is shortened by now."""
         if not self._times or now - self._times[-1] <= self._limits[-1]:
@@ -71,9 +77,7 @@ def span(seconds: float) -> float:
     return days * 86400
 
 
-def ticks(whole: float, columns: int) -> list[float]:
-    """Round places for labels, at least a dozen columns apart."""
-    steps = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
+def tick(whole: float, columns: int) -> float:
+    """How many seconds are between two labels: a round number, at least a dozen columns."""
     most = max(columns // 12, 1)
-    step = next((it for it in steps if whole / it <= most), whole)
-    return [number * step for number in range(int(whole / step) + 1)]
+    return next((it for it in _TICKS if whole / it <= most), whole)

@@ -4,6 +4,7 @@ The steps of the graph, the runs in them, how far each for_each is, the text of 
 frame costs the same however much has happened, so that tens of thousands of them open at once.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, cast
@@ -26,12 +27,16 @@ ENDED = frozenset(("completed", "failed", "cancelled"))
 SPANS = 200
 #: How many recorded lists are kept until a for_each begins with them.
 _LISTS = 64
+#: At most so many moments of a step are looked at for one place on the axis.
+_SAMPLES = 32
 
 _PHASES: dict[str, Doing] = {"ready": "queued", "running": "running", "waiting": "waiting", "backoff": "backoff"}
 #: Records whose value can start a for_each.
 _GIVES_VALUE = frozenset(("started", "completed", "emitted", "resumed", "state", "flow_data"))
 #: Boxes that are not shown as steps.
-_NO_STEP = frozenset(("point", "start", "gate", "result"))
+_NO_STEP = frozenset(("point", "start", "gate", "collect", "result", "signal", "data", "error", "timer"))
+#: Boxes of those that are named at the steps that follow them.
+_FROM_OUTSIDE = frozenset(("signal", "data", "error", "timer"))
 #: Boxes through which a signal goes without a run.
 _NO_RUN = frozenset(("point", "gate", "collect", "opener", "choice"))
 
@@ -58,6 +63,15 @@ class Opening:
         self.begun = 0
 
 
+class Source:
+    """What a lazy source has given so far; `each` is the for_each that takes it, once that has begun with an item."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.done = False
+        self.each: Each | None = None
+
+
 class Item:
     """An item of a for_each that has begun. `number` counts from 1 in the order in which items begin."""
 
@@ -82,8 +96,9 @@ class Each:
     def __init__(self, block: str, box: str, outer: "Each | None") -> None:
         self.block, self.box, self.outer = block, box, outer
         self.total = self.begun = self.done = self.failed = 0
-        #: whether `total` counts all items of the lists with which it was entered
-        self.exact = True
+        #: whether the lists are known with which it was entered, and the lazy sources among them
+        self.known = True
+        self.sources: list[Source] = []
         #: whether each item of a for_each right around it is a list of its items; that for_each is not counted
         self.flat = False
         #: the items that are open, the oldest first
@@ -98,6 +113,11 @@ class Each:
     def ended(self) -> int:
         """How many items have ended."""
         return self.done + self.failed
+
+    @property
+    def exact(self) -> bool:
+        """Whether `total` counts all items of what it was entered with."""
+        return self.known and all(it.done for it in self.sources)
 
 
 class Run:
@@ -143,6 +163,7 @@ class Step:
         #: how many runs were at work, from which time on
         self.times: list[float] = []
         self.levels: list[int] = []
+        self.peak = 1
         self.busy: Counter[Doing] = Counter()
 
     @property
@@ -170,11 +191,18 @@ class Step:
     def level(self, at: float, more: int) -> None:
         """So many more runs are at work from now on."""
         now = (self.levels[-1] if self.levels else 0) + more
+        self.peak = max(self.peak, now)
         if self.times and self.times[-1] >= at:
             self.levels[-1] = now
         else:
             self.times.append(at)
             self.levels.append(now)
+
+    def level_between(self, start: float, end: float) -> int:
+        """The most runs that were at work at once between two times; of very many changes some are looked at."""
+        first, last = bisect_right(self.times, start) - 1, bisect_left(self.times, end)
+        pace = max((last - first) // _SAMPLES, 1)
+        return max(self.levels[max(first, 0) : max(last, 1) : pace], default=0)
 
 
 class Happened(NamedTuple):
@@ -228,7 +256,11 @@ class Model:
         self._lists: dict[int, list[Any]] = {}
         #: for runs of conditions: the frame whose value they look at, and the run behind it
         self._behind: dict[int, tuple[int, int | None]] = {}
+        #: the lazy sources by the block instance that reads them, and by the frames that they gave items with
+        self._sources: dict[int, Source] = {}
+        self._pulled: dict[int, Source] = {}
         self._touched: list[Item] = []
+        self._reason = ""
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -255,6 +287,28 @@ class Model:
             return ""
         where = f"{safe.value(error.chunk, 100)}: " if error.chunk else ""
         return f"{where}{_said({'type': error.type, 'message': error.message})}"
+
+    @property
+    def reason(self) -> str:
+        """Why it was cancelled, in one line."""
+        return self._reason
+
+    def open_runs(self) -> Iterator[Run]:
+        """The runs that are open, the oldest first, without conditions; of a sub-flow that is watched, its own ones."""
+        for run in self.runs.values():
+            child = self.children.get(run.sub_flow or "")
+            if child is not None and child.runs:
+                yield from child.open_runs()
+            elif run.step.shape != "hidden":
+                yield run
+
+    def blocks_in(self, block: str | None) -> set[str]:
+        """A block and those inside of it."""
+        found = {block} if block is not None else set[str]()
+        for key, parent in self._parents.items():  # a block comes after the one around it
+            if parent in found:
+                found.add(key)
+        return found
 
     # -- the graph -----------------------------------------------------------------------------------------------------
 
@@ -286,9 +340,10 @@ class Model:
                     self._by_operator[operator] = hidden
             if order[line.target] <= order[line.source]:
                 self._back.add((line.source, line.target))
-            step = self.steps.get(line.target)
-            if line.label and step is not None and not step.label:
-                step.label = safe.value(line.label, 100)
+            step, source = self.steps.get(line.target), boxes[line.source]
+            if step is not None and not step.label:
+                outside = source.lines[0] if source.shape in _FROM_OUTSIDE and source.lines else ""
+                step.label = safe.value(" ".join(filter(None, (outside and f"when {outside}", line.label))), 100)
         for each in list(self._each.values()):
             if each.outer is not None and any(
                 boxes[it.target].shape == "opener" for it in leaving.get(each.outer.box, ())
@@ -310,6 +365,9 @@ class Model:
         step = next((former[it] for it in box.operators if it in former), None) or Step(box.key, "", box.shape)
         step.key, step.name, step.shape = box.key, safe.value(" ".join(box.lines), 100), box.shape
         step.block, step.flow, step.label = box.block, box.flow, ""
+        if box.shape == "opener":
+            head, comma, rest = step.name.partition(",")
+            step.name, step.label = head, comma + rest
         block, step.depth = box.block, -1 if box.shape in ("opener", "choice") else 0
         while block is not None:
             step.depth += 1
@@ -379,8 +437,10 @@ class Model:
             self._lists[frame.number] = record["value"]
             if len(self._lists) > _LISTS:
                 del self._lists[next(iter(self._lists))]
-        elif kind == "items_given" or kind == "pulled":
+        elif kind == "items_given":
             self._lists[frame.number] = record.get("items") or []
+        elif kind == "pulled":
+            self._pull(frame)
         elif kind == "recovered" and self._is_loss(frame) and at > self.last:
             self.axis.turn(self.last, False)  # nobody was at work, nobody knows since when
             self._busy = False
@@ -389,6 +449,8 @@ class Model:
             told.append(Happened("started", None, "" if value is None else safe.value(value)))
         elif kind == "emitted" and record.get("run") is None:
             told.append(Happened("signal", None, safe.value(record.get("name"), 100)))
+        elif kind == "cancel_requested":
+            self._reason = safe.value(record.get("reason", ""))
         elif kind == "retried":
             told.append(Happened("retried"))
         begun: list[Happened] = []
@@ -441,7 +503,7 @@ class Model:
             return Happened("completed", None, safe.value(frame.result) if frame.has_result else "")
         if frame.status == "failed":
             return Happened("failed", None, self.error)
-        return Happened("cancelled", None, safe.value(frame.record.get("reason", "")))
+        return Happened("cancelled", None, self._reason)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
@@ -619,16 +681,30 @@ class Model:
         cause, by = change.cause, change.by
         while by is not None and by in self._behind:  # a condition has let the value through
             cause, by = self._behind[by]
-        key = cause, id(parent)
+        source = self._pulled.get(cause)
+        key = cause if source is None else id(source), id(parent)
         opening = each.openings.get(key)
         if opening is None:
-            values = self._lists.get(cause)
+            values = self._lists.get(cause) if source is None else source.values
+            if source is not None:
+                source.each = each
+                each.sources.append(source)
             if values is not None and each.flat:
                 values = [it for part in values if isinstance(part, list) for it in cast("list[Any]", part)]
             opening = each.openings[key] = Opening(values or [], parent)
-            each.exact = each.exact and values is not None
+            each.known = each.known and values is not None
             each.total += len(opening.values)
         return opening
+
+    def _pull(self, frame: Frame) -> None:
+        """A lazy source has given items."""
+        record = frame.record
+        source = self._pulled[frame.number] = self._sources.setdefault(record["opening"], Source())
+        items: list[Any] = record.get("items") or []
+        source.values += items
+        source.done = bool(record.get("done"))
+        if source.each is not None:
+            source.each.total = max(source.each.total + len(items), source.each.begun)
 
     def _hold(self, item: Item) -> None:
         item.runs += 1

@@ -12,6 +12,8 @@ from typing import Any
 
 #: More characters than this of one text are never looked at.
 LONGEST = 20_000
+#: Characters that stand on the one before them.
+_NO_COLUMN = ("Mn", "Me", "Mc")
 #: How many marks may stand on one character.
 _MARKS = 2
 ELLIPSIS = "…"
@@ -24,8 +26,10 @@ _PICTURES = {"\n": "⏎", "\t": " ", "\r": "␍", "\x7f": "␡"}
 def _shown(char: str) -> str:
     if char in _PICTURES:
         return _PICTURES[char]
-    if char in _JOINERS:
+    if char in _JOINERS or "\U0001f3fb" <= char <= "\U0001f3ff":
         return ""
+    if "\U0001f1e6" <= char <= "\U0001f1ff":  # two of them are a flag on some terminals
+        return chr(ord(char) - 0x1F1E6 + ord("A"))
     if char < " ":
         return chr(0x2400 + ord(char))
     kind = unicodedata.category(char)
@@ -42,7 +46,7 @@ def line(text: str) -> str:
     found: list[str] = []
     marks = 0
     for char in text:
-        marks = marks + 1 if unicodedata.combining(char) else 0
+        marks = marks + 1 if char > "\x7f" and unicodedata.category(char) in _NO_COLUMN else 0
         if marks <= _MARKS:
             found.append(_shown(char))
     return "".join(found)
@@ -55,7 +59,7 @@ def lines(text: str) -> list[str]:
 
 @lru_cache(4096)
 def _columns(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) == "Me":
+    if unicodedata.category(char) in _NO_COLUMN or "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7ff":
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

@@ -78,6 +78,10 @@ class StreamText:
         self.entries.append(entry)
         return entry, text
 
+    def height(self, columns: int) -> int:
+        """About how many lines it has in so many columns, or more."""
+        return sum(len(entry.text) // max(columns // 2, 1) + entry.text.count("\n") + 1 for entry in self.entries)
+
     def lines(self, columns: int, count: int) -> list[tuple[str, str]]:
         """The last lines, wrapped, each with the label of its entry where that begins."""
         found: list[tuple[str, str]] = []

@@ -115,7 +115,7 @@ _SINCE = Query("since", "number", "created at this time (seconds since the epoch
 _UNTIL = Query("until", "number", "created before this time (seconds since the epoch)")
 _FLOW = Query("flow", "text", "only those of this flow", 1, _TEXT)
 _DEFINITION = Query("definition", "text", "the fingerprint of a definition of the flow", 1, _TEXT)
-_ACT_WAIT = Query("wait", "number", "how many seconds to wait for whoever runs the execution", 0, 300)
+_ACT_WAIT = Query("wait", "number", "how many seconds to wait for whoever runs the execution", 1, 300)
 
 
 def _action(name: str, method: Literal["POST", "PUT", "DELETE"], path: str, action: type[Action], about: str) -> Route:
@@ -164,7 +164,7 @@ ROUTES: tuple[Route, ...] = (
         "A page of executions, the newest first; sub-flows only with `parent`.",
         (
             _FLOW, Query("status", "statuses", "in one of these states"), _SINCE, _UNTIL,
-            Query("parent", "text", "the sub-flows of this execution", 1, _TEXT),
+            Query("parent", "text", "the sub-flows of this execution", 1, 2048),
             Query("label", "labels", "with this label, as key:value", 1, _TEXT),
             Query("text", "text", "id or label begins with it, or a word of the error", 1, _TEXT), _AFTER, _LIMIT,
         ),
@@ -217,14 +217,14 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "questions", "GET", f"{API}/questions", "read", "questions", s.QuestionPage,
         "The open questions of all flows, the oldest first.",
-        (_FLOW, Query("execution", "text", "only those of this execution", 1, _TEXT), _AFTER, _LIMIT),
+        (_FLOW, Query("execution", "text", "only those of this execution", 1, 2048), _AFTER, _LIMIT),
     ),
     Route(
         "events", "GET", f"{API}/events", "read", "changes", None,
         "Which executions have changed, as events `changes`; with `execution` also its frames, in the same stream.",
         (
             Query("after", "text", "the cursor after which; without one: from now on", 1, 2048),
-            Query("execution", "text", "also the frames of this execution", 1, _TEXT),
+            Query("execution", "text", "also the frames of this execution", 1, 2048),
             Query("frames", "count", "the number of the frame after which its frames begin", 0, 2**53),
         ),
         kind="events",

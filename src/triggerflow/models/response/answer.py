@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
+from ...records import ModelCall
 from ..errors import (
     AnswerError,
     InvalidResponseError,
@@ -127,6 +128,20 @@ class Answer:
         """This attempt in the meta data: `usage` and `finish_reason`, as the provider has told so far, and `failure`:
         in short why the answer cannot be used, or None."""
         return {"usage": with_total(self.usage), "finish_reason": self.finish_reason, "failure": failure}
+
+    def as_call(self, began: float, ended: float, error: BaseException | None) -> ModelCall:
+        """This attempt as the record of a call."""
+        model, id = self._id_and_model.get("model"), self._id_and_model.get("id")
+        return ModelCall(
+            at=began,
+            seconds=max(0.0, ended - began),
+            model=model if isinstance(model, str) else None,
+            id=id if isinstance(id, str) else None,
+            finish=self.finish_reason,
+            input_tokens=self.usage.get("prompt_tokens"),
+            output_tokens=self.usage.get("completion_tokens"),
+            error=None if error is None else type(error).__name__,
+        )
 
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta; return the events that follow from it."""

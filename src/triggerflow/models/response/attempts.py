@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
+from ...run import tracing
 from ...run.dispatch import Field, Withdrawn
 from ..errors import (
     InvalidResponseError,
@@ -188,9 +189,14 @@ class Attempts:
 
     async def _make_attempt(self) -> Failure | None:
         """Read one answer to its end; return None if it can be used."""
-        answer, log = self.answer, self.log
+        answer, log, calls = self.answer, self.log, tracing.calls.get()
+        began = 0.0 if calls is None else calls.now()
         try:
             await self._read(answer)
+        except asyncio.CancelledError as error:
+            if calls is not None:
+                calls.note(answer.as_call(began, calls.now(), error))
+            raise
         except Exception as error:
             problem = _explain(answer, error)
             reason = getattr(problem, "finish_reason", "error")
@@ -206,6 +212,8 @@ class Attempts:
                 log.extend(events)
                 self.checks.take(events)
                 problem = self._problem(answer)
+        if calls is not None:
+            calls.note(answer.as_call(began, calls.now(), problem))
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)

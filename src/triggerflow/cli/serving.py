@@ -1,0 +1,116 @@
+"""The verbs `serve` and `token`."""
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from .looking import replacing
+from .places import opened
+from .printing import note, say
+from .troubles import DONE, NOT_NOW, USAGE, Trouble
+from .values import near_file
+
+if TYPE_CHECKING:
+    from ..flow import TriggerFlow
+
+
+async def serve(
+    flows: "Sequence[TriggerFlow[Any, Any]]",
+    where: str | None,
+    *,
+    host: str,
+    port: int,
+    tokens: str | None,
+    names: Sequence[str],
+    works: bool,
+) -> int:
+    """Serve a store until the process is told to stop."""
+    try:
+        from ..server import Server, create_app
+    except ImportError as error:
+        raise Trouble(USAGE, str(error)) from None
+    if tokens is not None and not Path(tokens).is_file():  # noqa: ASYNC240 - nothing runs yet
+        raise Trouble(USAGE, f"there is no file of tokens {tokens!r}{near_file(tokens)}; `triggerflow token` makes one")
+    if tokens is None and not _is_loopback(host):
+        raise Trouble(
+            USAGE,
+            f"on {host!r} other machines can start and change executions: add --tokens FILE, or listen on 127.0.0.1",
+        )
+    async with opened(where, "create", flows=flows) as place:
+        store = place.own_store("serve")
+        app = create_app(flows, store, auth=tokens, hosts=names, worker=works)
+        work = f"working on {', '.join(it.name for it in flows)}" if works else "without a worker"
+
+        class Told(Server):
+            """Tells the person when it listens."""
+
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started:
+                    note(f"serving {place.name} at {self.url}, {work}; Ctrl-C or SIGTERM stops it")
+
+        # uvicorn raises SIGTERM again when it has ended, which would end the process before the store is closed.
+        signal.signal(signal.SIGTERM, _nothing)
+        with _listening(host, port) as listener:
+            await Told(app, host=host, port=port).serve(sockets=[listener])
+        note("stopped")
+    return DONE
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise Trouble(
+            NOT_NOW,
+            f"{host}, port {port} is not free ({getattr(error, 'strerror', None) or error}); take another --port",
+        ) from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def make_token(name: str, file: str, *, act: bool, flows: Sequence[str]) -> int:
+    """Make a token, and add its hash to a file. The token itself is only printed."""
+    from ..server import token_hash
+
+    path = Path(file).expanduser()
+    try:
+        lines: Any = msgspec.json.decode(path.read_bytes()) if path.exists() else []
+    except (OSError, msgspec.DecodeError) as error:
+        raise Trouble(USAGE, f"{file!r} is no file of tokens: {error}") from None
+    if not isinstance(lines, list) or not all(isinstance(it, dict) for it in cast("list[Any]", lines)):
+        raise Trouble(USAGE, f"{file!r} is no file of tokens: it is no list of objects")
+    made = secrets.token_urlsafe(32)
+    line: dict[str, Any] = {"name": name, "sha256": token_hash(made), "scopes": ["read", "act"] if act else ["read"]}
+    if flows:
+        line["flows"] = list(flows)
+    known = cast("list[dict[str, Any]]", lines)
+    kept = [it for it in known if it.get("name") != name]
+    with replacing(file) as target:
+        target.write(msgspec.json.format(msgspec.json.encode([*kept, line])) + b"\n")
+    if len(kept) < len(known):
+        note(f"the token {name!r} that was there does not count any more")
+    say(made)
+    return DONE

@@ -1,0 +1,72 @@
+"""Ids of traces and spans: hashes of what the journal says, so that every export of it gives the same ones.
+
+A span is the same one if it is of the same execution, which has an id and a time of creation: an id can be used again
+after its execution was deleted, or in another store.
+"""
+
+import re
+from hashlib import sha256
+from typing import NamedTuple
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+
+class Parent(NamedTuple):
+    """A span by its ids, as a W3C `traceparent` names it."""
+
+    trace: int
+    span: int
+    flags: int
+
+    def __str__(self) -> str:
+        """As the header has it."""
+        return f"00-{self.trace:032x}-{self.span:016x}-{self.flags:02x}"
+
+
+def read_traceparent(text: object) -> Parent | None:
+    """The span that a `traceparent` names; None for one that is not valid."""
+    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
+        return None
+    made = Parent(int(found[2], 16), int(found[3], 16), int(found[4], 16) & 1)
+    return made if made.trace and made.span else None
+
+
+class Ids:
+    """The ids of one tree: an execution with all of its sub-flows is one trace."""
+
+    def __init__(self, root: str, created: float, traceparent: object) -> None:
+        self._of = f"{created!r} {root}"
+        #: the span of the caller who has created the execution; its trace goes on here
+        self.caller = read_traceparent(traceparent)
+        self.trace = self._hash(16, "trace") if self.caller is None else self.caller.trace
+        self.flags = 1 if self.caller is None else self.caller.flags
+
+    def execution(self, id: str, retries: int) -> int:
+        """The span of an execution, after so many retries of it as a whole."""
+        return self._hash(8, "execution", id, retries)
+
+    def run(self, id: str, run: int, attempt: int) -> int:
+        """The span of an attempt of a run. That of a sub-flow's step is one span for all attempts: number 0."""
+        return self._hash(8, "run", id, run, attempt)
+
+    def call(self, id: str, run: int, attempt: int, number: int) -> int:
+        """The span of a call of a model."""
+        return self._hash(8, "call", id, run, attempt, number)
+
+    def question(self, id: str, frame: int, name: str) -> int:
+        """The span of a question that a frame has opened."""
+        return self._hash(8, "question", id, frame, name)
+
+    def signal(self, id: str, frame: int) -> int:
+        """The span of a signal that a frame has sent from outside, or with a delay."""
+        return self._hash(8, "signal", id, frame)
+
+    def parent(self, span: int) -> Parent:
+        """A span of this tree."""
+        return Parent(self.trace, span, self.flags)
+
+    def _hash(self, size: int, kind: str, *parts: object) -> int:
+        text = "\0".join(("triggerflow", self._of, kind, *map(str, parts)))
+        digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:size]) or 1  # an id of zeros is no id

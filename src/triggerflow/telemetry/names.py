@@ -1,0 +1,63 @@
+"""The names of attributes and metrics.
+
+Those that begin with `gen_ai.` are of the OpenTelemetry semantic conventions 0.66b2. They are incubating there: that
+package may move or drop them in any version. So they are constants here, and a test compares them with the package.
+"""
+
+SEMCONV_VERSION = "0.66b2"
+
+OPERATION_NAME = "gen_ai.operation.name"
+WORKFLOW_NAME = "gen_ai.workflow.name"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+INVOKE_WORKFLOW = "invoke_workflow"
+CHAT = "chat"
+#: Stable ones.
+ERROR_TYPE = "error.type"
+EXCEPTION_TYPE = "exception.type"
+
+EXECUTION = "triggerflow.execution.id"
+DEFINITION = "triggerflow.definition"
+STATUS = "triggerflow.status"
+#: the number of retries of the whole execution before this span
+RETRIES = "triggerflow.retries"
+OPERATOR = "triggerflow.operator"
+CHUNK = "triggerflow.chunk"
+RUN = "triggerflow.run"
+ATTEMPT = "triggerflow.attempt"
+#: completed, failed, fallback, asked, cancelled, lost or interrupted; for questions and signals see docs
+OUTCOME = "triggerflow.outcome"
+#: seconds for which a run has waited for a permit, or for a process
+QUEUED = "triggerflow.queue.seconds"
+RETRY_DELAY = "triggerflow.retry.delay"
+LOSSES = "triggerflow.losses"
+SIGNAL = "triggerflow.signal"
+DELAY = "triggerflow.delay"
+QUESTION = "triggerflow.question.id"
+QUESTION_TYPE = "triggerflow.question.type"
+#: the number of the frame with which a span begins
+FRAME = "triggerflow.frame"
+#: the frames before were deleted, so that the span has begun before its start
+TRIMMED = "triggerflow.trimmed"
+#: how many events of a span were left out
+DROPPED = "triggerflow.events.dropped"
+#: what a link leads to: cause, attempt, question, caller, original or retried
+LINK = "triggerflow.link"
+# With `capture_values` only:
+INPUT = "triggerflow.input"
+OUTPUT = "triggerflow.output"
+MESSAGE = "exception.message"
+
+#: Metrics.
+STARTED = "triggerflow.executions.started"
+ENDED = "triggerflow.executions.ended"
+EXECUTIONS = "triggerflow.executions"
+CHUNK_SECONDS = "triggerflow.chunk.duration"
+QUEUE_SECONDS = "triggerflow.queue.duration"
+QUESTIONS = "triggerflow.questions.open"
+OLDEST_QUESTION = "triggerflow.questions.oldest.age"
+LATENESS = "triggerflow.timers.lateness"
+OVERDUE = "triggerflow.timers.overdue"

@@ -1,0 +1,79 @@
+"""Trace context in both directions: from the spans of callers to the journal, and from chunks to spans inside them."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
+
+from .._core.definition import OperatorKind
+from .._core.state import RunChunk
+from ..run import tracing
+from ..run.runtime import ExecutionRuntime
+from .ids import Ids, Parent, read_traceparent
+from .sdk import context_of
+
+
+class ContextTracer:
+    """The `Tracer` for OpenTelemetry's current span."""
+
+    def current(self) -> str | None:
+        """The context of the current span."""
+        context = get_current_span().get_span_context()
+        return str(Parent(context.trace_id, context.span_id, context.trace_flags & 1)) if context.is_valid else None
+
+    @contextmanager
+    def carrying(self, traceparent: str | None) -> Generator[None]:
+        """Make a span of another process the current one; None: none."""
+        found = read_traceparent(traceparent)
+        context = Context() if found is None else _in_context(found, remote=True)
+        token = attach(context)
+        try:
+            yield
+        finally:
+            detach(token)
+
+    @contextmanager
+    def attempt(self, runtime: ExecutionRuntime, run: RunChunk) -> Generator[None]:
+        """Make the span of an attempt the current one. In memory nothing is exported, so nothing changes there."""
+        found = span_of_attempt(runtime, run)
+        if found is None:
+            yield
+            return
+        token = attach(_in_context(found, remote=False))
+        try:
+            yield
+        except GeneratorExit:  # the loop is being destroyed, maybe in another context
+            raise
+        except BaseException:
+            detach(token)
+            raise
+        else:
+            detach(token)
+
+
+def span_of_attempt(runtime: ExecutionRuntime, run: RunChunk) -> Parent | None:
+    """The span that an attempt of a durable execution will have."""
+    root = runtime
+    while root.link is not None:
+        root = root.link.parent
+    origin = root.durability.origin
+    if origin is None:
+        return None
+    ids = Ids(root.id, *origin)
+    attempt = 0 if run.node.kind is OperatorKind.SUB_FLOW else run.attempt
+    return ids.parent(ids.run(runtime.id, run.id, attempt))
+
+
+def _in_context(parent: Parent, *, remote: bool) -> Context:
+    return set_span_in_context(NonRecordingSpan(context_of(parent, remote=remote)), get_current())
+
+
+def propagate() -> Callable[[], None]:
+    """Connect the executions of this process with OpenTelemetry's current span. Returns a function that ends it.
+
+    Who starts a durable execution, or sends it a signal, an answer, a cancellation or a retry, while a span is current,
+    is recorded as its caller. Spans that a chunk of a durable execution makes, or a library that it calls, are children
+    of the chunk's span.
+    """
+    return tracing.install(ContextTracer())

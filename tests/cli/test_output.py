@@ -1,0 +1,181 @@
+"""What the command prints: tables that fit, no control characters, colours where they are wanted; and what it loads."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import COMMAND, Terminal, environment
+from triggerflow.cli.printing import age, cut, harmless, span, width_of
+from triggerflow.cli.values import described, kinds_of, moment_of, seconds_of, value_of
+
+HOSTILE = """
+from triggerflow import TriggerFlow
+
+flow = TriggerFlow("hostile")
+
+
+async def say(data):
+    await data.async_put_into_stream("red \\x1b[31m and \\x9b31m and \\u202egnorw")
+    data.state.set("key\\x1b]0;title\\x07", "\\x1b[2J")
+    raise ValueError("cleared \\x1b[2J\\nsecond line")
+
+
+flow.to(say).end()
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 ms"), (0.04, "40 ms"), (3.9, "3 s"), (60, "1 min"), (7199, "1 h"), (86400, "1 d"), (8e6, "92 d")],
+)
+def test_a_span_is_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+    assert age(1000.0, 1000.0 + seconds) == text
+    assert not seconds or age(1000.0 + seconds, 1000.0) == f"in {text}"
+
+
+def test_texts_are_cut_by_the_columns_they_take() -> None:
+    assert (width_of("abc"), width_of("日本"), width_of("e\u0301")) == (3, 4, 1)
+    assert (cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)) == ("abc…", "日…", "abc")
+    assert harmless("a\x1b[2Jb\x9bc\u202ed\ne") == "a\\x1b[2Jb\\x9bc\\u202ed\ne"
+
+
+def test_values_are_json_or_what_the_schema_says() -> None:
+    text, number, anything = {"type": "string"}, {"type": "integer"}, {}
+    assert value_of("sails", anything, "VALUE") == "sails"
+    assert value_of("7", anything, "VALUE") == 7
+    assert value_of("7", text, "VALUE") == "7"
+    assert value_of('"7"', text, "VALUE") == "7"
+    assert value_of("[1", text, "VALUE") == "[1"
+    assert value_of("7", number, "VALUE") == 7
+    assert value_of("", anything, "VALUE") == ""
+    assert kinds_of(
+        {"$ref": "#/$defs/A", "$defs": {"A": {"type": "string"}}}, {"$defs": {"A": {"type": "string"}}}
+    ) == {"string"}
+    assert kinds_of({"anyOf": [{"type": "string"}, {"type": "null"}]}, {}) == {"string", "null"}
+    assert described({"enum": ["yes", "no"]}) == '"yes" | "no"'
+    assert described({"type": "object", "properties": {"a": {}, "b": {}}}) == "object {a, b}"
+
+
+def test_times_are_ages_or_moments() -> None:
+    assert (seconds_of("90", "x"), seconds_of("2h", "x"), seconds_of("1.5 min", "x")) == (90, 7200, 90)
+    assert moment_of("2h", "x", 10_000.0) == 2_800
+    assert moment_of("2026-11-30T14:00+00:00", "x", 0.0) == 1796047200
+
+
+def test_what_a_store_holds_does_not_drive_the_terminal(terminal: Terminal) -> None:
+    (terminal.folder / "hostile.py").write_text(HOSTILE)
+    place = ("--store", "runs.db")
+    said = [terminal("run", "hostile.py", "--id", "one\x1b[2J", *place, code=1)]
+    for verb in ("runs", "show one", "stream one", "frames one", "open runs.db", "runs --json", "show one --json"):
+        words = verb.split()
+        said.append(terminal(*words, *(place if words[0] != "open" else ())))
+    for it in said:
+        assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(it.out + it.err)
+
+
+def test_tables_fit_the_terminal(terminal: Terminal) -> None:
+    place = ("--store", "runs.db")
+    long = "a topic with many words " * 10
+    terminal(
+        "run", "report.py:flow", long, "--id", "report-with-a-rather-long-id", "--label", f"t={long}", *place, code=5
+    )
+    for width in ("60", "80", "160"):
+        for verb in ("runs", "questions", "open"):
+            words = ["open", "runs.db"] if verb == "open" else [verb, *place]
+            lines = terminal(*words, COLUMNS=width).out.splitlines()
+            assert max(map(width_of, lines)) <= int(width)
+            assert width == "160" or any("…" in line for line in lines)
+    assert long.strip() in terminal("runs", *place).out
+
+
+def on_a_terminal(folder: Path, *arguments: str, typed: bytes = b"", code: int = 0, **more: str) -> str:
+    """What a command prints on a terminal, where a person types this as soon as it asks."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(TERM="xterm", **more),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            seen += piece
+            if typed and seen.rstrip().endswith(b">"):
+                line, _, typed = typed.partition(b"\n")
+                os.write(ours, line + b"\n")
+    finally:
+        process.kill() if process.poll() is None and not seen else None
+        found = process.wait(60)
+        os.close(ours)
+    assert found == code, seen
+    return seen.decode()
+
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+
+
+@on_posix
+def test_colours_are_for_terminals_that_want_them(terminal: Terminal) -> None:
+    terminal("run", "report.py:flow", "sails", "--store", "runs.db", code=5)
+    words = ("runs", "--store", "runs.db")
+    assert "\x1b[33mwaiting" in on_a_terminal(terminal.folder, *words)
+    assert "\x1b" not in on_a_terminal(terminal.folder, *words, NO_COLOR="1")
+    assert "\x1b" not in terminal(*words).out
+
+
+@on_posix
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("place", [(), ("--store", "runs.db")], ids=["in memory", "in a store"])
+def test_a_question_is_answered_at_the_terminal(terminal: Terminal, place: tuple[str, ...]) -> None:
+    seen = on_a_terminal(terminal.folder, "run", "report.py:flow", "sails", *place, typed=b"maybe\ntrue\n")
+    assert "asks approve" in seen
+    assert seen.count("answer (") == 2
+    assert "sails: True" in seen
+    left = on_a_terminal(terminal.folder, "run", "report.py:flow", "sails", *place, typed=b"\n", code=5)
+    assert "approve" in left
+
+
+def test_help_and_reading_load_only_what_they_need(terminal: Terminal) -> None:
+    heavy = ("sqlite3", "psycopg", "starlette", "uvicorn", "httpx2", "textual", "opentelemetry", "triggerflow.durable")
+    script = (
+        "import sys; from triggerflow.cli.command import command; code = command(sys.argv[1:]);"
+        f"print([it for it in {heavy!r} if it in sys.modules], file=sys.stderr)"
+    )
+
+    def loaded(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=terminal.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stderr.splitlines()[-1]
+
+    assert loaded("--help") == "[]"
+    assert loaded("runs", "--help") == "[]"
+    terminal("run", "report.py:typed", "1", "--detach", "--store", "runs.db")
+    assert loaded("runs", "--store", "runs.db") == "['sqlite3', 'triggerflow.durable']"
+
+
+def test_shells_get_their_completion(terminal: Terminal) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "triggerflow" in terminal("completion", shell).out
+    assert json.loads(terminal("graph", "report.py:flow", "--json").out)["flow"] == "report"
+    assert terminal("--version").out.strip()
