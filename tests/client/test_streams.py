@@ -61,7 +61,7 @@ async def test_cuts_lose_nothing_and_give_nothing_twice(store: Store, relay: Rel
     def cut_after() -> int:
         nonlocal cut
         cut += 1
-        return made.randrange(250, 750)
+        return made.randrange(500, 1000)
 
     relay.cuts = cut_after
     direct = StoreBackend(store, talking())
@@ -72,7 +72,7 @@ async def test_cuts_lose_nothing_and_give_nothing_twice(store: Store, relay: Rel
 
     async with AsyncExitStack() as stack:
         url = f"http://127.0.0.1:{relay.port}"
-        backends = [await stack.enter_async_context(HTTPBackend(url)) for _ in range(readers)]
+        backends = [await stack.enter_async_context(HTTPBackend(url, patience=60.0)) for _ in range(readers)]
         reading = [read("stream" if number % 4 else "frames", it) for number, it in enumerate(backends)]
         found = await asyncio.gather(*reading)
     assert cut >= cuts
