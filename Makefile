@@ -12,15 +12,18 @@ LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model demo-model test soak crash chaos services check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo serve model demo-model test soak crash chaos services check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, soak, crash, bench), SEED=7 SLICE=10 MINUTES=5 (soak),"
-	@echo "             PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
+	@echo "             PORT=8099 (model, serve), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
 
 demo: venv-run ## Run the playbook example on TOPIC; needs no key and no network
 	@$(PY) examples/playbook.py "$(TOPIC)"
+
+serve: venv-dev ## Serve the examples at 127.0.0.1:PORT, with a worker, on a file of SQLite, until interrupted
+	@$(PY) -m examples.serving.main $(PORT) $(ARGS)
 
 model: .venv-model/.ready ## Serve a small model at 127.0.0.1:PORT/v1, until interrupted
 	@.venv-model/bin/python tools/model_server.py $(PORT)

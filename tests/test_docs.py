@@ -3,8 +3,13 @@
 A block runs by itself, in a fresh interpreter where warnings are errors. `<!-- continues -->` on the line before it
 says that it goes on from the block above. A `text` block right after it is exactly what it prints. A `mermaid` block
 right after it is the drawing of its `flow`.
+
+A `console` block is a shell in a folder: what `$ ` begins is run, and what follows it is what it prints, with any times
+and random ids. All `console` blocks of a page go on from each other. `<!-- file: NAME -->` before a Python block puts
+it into their folder.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +29,18 @@ BLOCK = re.compile(
 )
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
 CODE_SPAN = re.compile(r"`(?P<text>[\w./-]+)`")
+SESSION = re.compile(
+    r"<!-- file: (?P<file>\S+) -->\n```python\n(?P<code>.*?)^```\n|^```console\n(?P<console>.*?)^```\n",
+    re.MULTILINE | re.DOTALL,
+)
+#: What differs from run to run: spans and moments of time, and random ids.
+VARYING = (
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "MOMENT"),
+    (re.compile(r"\b\d+ (ms|s|min|h)\b"), "SPAN"),
+    (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
+    (re.compile(r"\b[0-9a-f]{16}\b"), "ID"),
+    (re.compile(r" +"), " "),
+)
 SEPARATOR = "-- the block itself --"
 
 
@@ -76,6 +93,40 @@ def test_a_drawing_is_that_of_the_flow(block: Block, tmp_path: Path) -> None:
     draw = "from triggerflow.diagram import to_mermaid\nprint(to_mermaid(flow.definition), end='')"
     printed = run("-c", f"{block.before}\n{block.code}\nprint({SEPARATOR!r})\n{draw}", cwd=tmp_path)
     assert printed.partition(f"{SEPARATOR}\n")[2].strip() == (block.drawing or "").strip()
+
+
+def comparable(text: str) -> list[str]:
+    """The lines of an output without what differs from run to run."""
+    for pattern, replacement in VARYING:
+        text = pattern.sub(replacement, text)
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", [it for it in PAGES if "```console" in it.read_text("utf-8")], ids=lambda it: it.name)
+def test_a_session_in_a_shell_prints_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "triggerflow"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W error -m triggerflow.cli "$@"\n')
+    program.chmod(0o755)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    kept = {name: it for name, it in os.environ.items() if not name.startswith(("TRIGGERFLOW_", "COLUMNS"))}
+    settings = {**kept, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    for block in SESSION.finditer(page.read_text(encoding="utf-8")):
+        if block["file"]:
+            (folder / block["file"]).write_text(block["code"], encoding="utf-8")
+            continue
+        for step in block["console"].removeprefix("$ ").split("\n$ "):
+            command, _, expected = step.partition("\n")
+            if command.startswith("export "):
+                name, _, value = command.removeprefix("export ").partition("=")
+                settings[name] = value
+                continue
+            done = subprocess.run(
+                ["bash", "-c", f"{command} 2>&1"], cwd=folder, env=settings, capture_output=True, text=True, timeout=60
+            )
+            assert comparable(done.stdout) == comparable(expected), command
 
 
 def test_the_first_program_of_the_readme_is_among_the_blocks() -> None:

@@ -56,7 +56,7 @@ HOUSES = {
 
 # The modules that other distributions may import, with all their submodules.
 GUESTS_MAY_IMPORT = {
-    *("", "backend", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"),
+    *("", "backend", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "server", "stores"),
 }
 
 # The modules that the core may import: none of them reads a clock, draws a random number or does I/O.

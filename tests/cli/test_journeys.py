@@ -147,7 +147,7 @@ def test_what_was_interrupted_says_how_to_go_on_and_goes_on(terminal: Terminal) 
     ) as process:
         stopped = end_of(process, signal.SIGINT)
     assert stopped.code == 130
-    assert "go on with: triggerflow run report.py:slow --id night --store runs.db" in stopped.err
+    assert "it stays in runs.db; go on with: triggerflow run report.py:slow --id night --store runs.db" in stopped.err
     assert "Traceback" not in stopped.err
     assert "nobody runs it" in terminal("runs", "--store", "runs.db").out
     refused = terminal("run", "report.py:slow", "1", "--id", "night", "--store", "runs.db", code=4)

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from opentelemetry import context, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -221,3 +222,22 @@ async def test_where_the_cursor_has_expired_everything_is_looked_at_again() -> N
         async with Telemetry(Expired(store, *flows), exporter, after=cursor):
             pass
         assert texts(exporter.get_finished_spans()) == texts(await spans_of(backend))
+
+
+async def test_an_exporter_is_called_outside_of_spans_and_without_instrumentation() -> None:
+    class Looking(InMemorySpanExporter):
+        seen: ClassVar[set[tuple[bool, bool]]] = set()
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            suppressed = bool(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))  # noqa: SLF001 - it has no other name
+            self.seen.add((trace.get_current_span().get_span_context().is_valid, suppressed))
+            return super().export(spans)
+
+    async with MemoryStore() as store:
+        flows, exporter = flows_of(), Looking()
+        backend = StoreBackend(store, *flows)
+        with TracerProvider().get_tracer("user").start_as_current_span("around"):
+            async with Telemetry(backend, exporter, every=0.1), Worker(store, *flows):
+                await run_trip(backend)
+            await export_all(backend, exporter)
+    assert exporter.seen == {(False, True)}

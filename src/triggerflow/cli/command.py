@@ -250,7 +250,9 @@ def watch(id: str, /, *, at: Where = Where()) -> int:  # noqa: B008
     """Show an execution while it runs. The exit code is that of its end."""
     from . import running
 
-    return _look(at, lambda place: running.watch(place, id), use="write", follows=True)
+    # On a terminal, questions are answered there.
+    use = "write" if sys.stdout.isatty() else "read"
+    return _look(at, lambda place: running.watch(place, id), use=use, follows=True)
 
 
 @app.command(group=LOOK)

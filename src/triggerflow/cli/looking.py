@@ -454,8 +454,7 @@ async def export(place: Place, id: str, output: str | None) -> int:
     with replacing(output) as file:
         async for piece in pieces:
             file.write(piece)
-        size = file.tell()
-    say(f"{output}: {size:,} bytes")
+    say(f"{output}: {info.id}, {info.frames} frames")
     return DONE
 
 

@@ -43,6 +43,8 @@ async def run(
     """Run a flow whose code is here, to its end or until it waits for somebody."""
     from ..backend.drawings import contract_of
 
+    if watch and json:
+        raise Trouble(USAGE, "--watch shows the execution, and --json prints its end: take one of them")
     schema = contract_of(flow.definition, flow.__flow_runtime__()).start
     given = None if value is None else value_of(value, schema, "VALUE")
     wanted = pairs_of(labels, "--label")
@@ -53,7 +55,7 @@ async def run(
         try:
             return await _run_in_memory(flow, given, id, json)
         except asyncio.CancelledError:
-            note("\ninterrupted, and nothing keeps it: with --store FILE it could go on later")
+            note("\ninterrupted: nothing keeps it: with --store FILE it could go on later")
             raise
     if where is None:
         async with _memory(flow) as place:
@@ -103,13 +105,18 @@ async def _run_at(
     if detach:
         say(as_json(info) if json else info.id)
         return DONE
+    if place.kind == "server":
+        go_on = f"it goes on at {place.name}; see it with: triggerflow watch {short(info.id)}{place.option()}"
+    else:
+        go_on = f"it stays in {place.name}; go on with: triggerflow run {target} --id {short(info.id)}{place.option()}"
     try:
-        return await carry_on(place, info.id, after=after, watch=watch, json=json)
+        code = await carry_on(place, info.id, after=after, watch=watch, json=json)
     except asyncio.CancelledError:
-        if place.name:
-            go_on = f"triggerflow run {target} --id {short(info.id)}{place.option()}"
-            note(f"\ninterrupted: {info.id} stays in {place.name}; go on with: {go_on}")
+        note(f"\ninterrupted: {go_on if place.name else 'nothing keeps it: with --store FILE it could go on later'}")
         raise
+    if watch and place.name and (await place.backend.get(info.id)).status not in FINAL:
+        note(go_on)
+    return code
 
 
 async def carry_on(
@@ -135,9 +142,9 @@ async def carry_on(
     # What waits runs only as long as there is a handle of it.
     handle = await flow.async_resume(id, store=place.store) if flow is not None and runs_here else None
     if first is not None:
-        done = await backend.act(id, first, request=request)
+        await backend.act(id, first, request=request)
         if not json:
-            note(f"{did}: {id} is {done.status}")
+            note(f"{did}: {id}")
     if watch:
         return await look_on(backend, id)
     items = _Items(backend, id, info.items if after is None else after)
@@ -426,9 +433,11 @@ async def look_on(backend: "Backend", id: str) -> int:
     from ..terminal import watch as show
 
     status = await show(backend, id)
-    if status in FINAL:
-        return DONE if status == "completed" else FAILED
-    return WAITING if status == "waiting" else DONE
+    if status not in FINAL:
+        return WAITING if status == "waiting" else DONE
+    if sys.stdout.isatty():  # the screen is gone now; lines of text have told the end
+        return report(id, await backend.result(id), json=False)
+    return DONE if status == "completed" else FAILED
 
 
 # -- worker ------------------------------------------------------------------------------------------------------------

@@ -226,8 +226,9 @@ class AsyncioDriver:
             if self._ready and not self._pumping:
                 self._pumping = True
                 self.loop.call_soon(self._pump, context=self._base.copy())
+            tracer = tracing.tracer
             try:
-                value = await (runtime.invoke(run) if tracing.tracer is None else self._traced(run, tracing.tracer))
+                value = await (runtime.invoke(run) if tracer is None else self._traced(run, tracer))
                 # `isinstance` would ask the value for its class. Most chunks that emit return None.
                 if value is not None and issubclass(type(value), FieldItems):
                     value = await give_items(runtime, run, value)
@@ -239,6 +240,8 @@ class AsyncioDriver:
                 if worker is not None and worker.cancelling():  # the chunk has caught the CancelledError and returned
                     self._cancellation_swallowed(run, worker)
                 event = events.Completed(runtime.environment.now(), run.id, value)
+            if tracer is not None:
+                self._add_calls(run, event)
             run = self._record(run, event, error)
             value = event = error = None  # break the cycle of the error and this frame, so that both are freed at once
             if run is None:
@@ -274,12 +277,14 @@ class AsyncioDriver:
                     self._calls = {}
                 self._calls[run.id] = tuple(noted.noted)
 
+    def _add_calls(self, run: RunChunk, event: events.Event) -> None:
+        """Let the record of an attempt's end say which models it has called."""
+        calls = None if self._calls is None else self._calls.pop(run.id, None)
+        if calls and isinstance(event, _ENDS):
+            event.calls = calls
+
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
         """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""
-        if tracing.tracer is not None and self._calls:
-            made = self._calls.pop(run.id, None)
-            if made and isinstance(event, _ENDS):
-                event.calls = made
         try:
             following = take(self.runtime, event)
         except Exception as refused:

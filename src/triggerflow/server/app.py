@@ -151,7 +151,7 @@ class App:
         self._backend = backend
         self.gate = Gate(auth)
         self.limits = limits
-        self.streams = Streams(limits)
+        self.streams = Streams(limits, self.gate)
         self.counters = Counters()
         self._hosts = Hosts(hosts)
         self._following: Following | None = None
@@ -245,9 +245,15 @@ class App:
             answer = await self._answer(call)
             if isinstance(answer, StreamAnswer) and not head:
                 await self.streams.serve(
-                    scope, receive, sending, [*answer.headers, *_SAFE], answer.pieces, self._still(call),
+                    scope,
+                    receive,
+                    sending,
+                    [*answer.headers, *_SAFE],
+                    answer.pieces,
+                    token=call.token,
+                    grant=call.grant,
                     events=answer.events,
-                )  # fmt: skip
+                )
             elif isinstance(answer, StreamAnswer):
                 await _respond(sending, 200, answer.headers, b"", None)
             else:
@@ -307,12 +313,6 @@ class App:
                 raise refused("not_allowed", f"your token has not the scope {scope!r}")
         call.grant = grant or Grant(name="", scopes=frozenset(), flows=frozenset())
         call.view = View(self.backend, call.grant.flows)
-
-    def _still(self, call: Call) -> Callable[[], Awaitable[bool]]:
-        async def still() -> bool:
-            return await self.gate.grant(call.token) == call.grant
-
-        return still
 
     async def _answer(self, call: Call) -> Answer | StreamAnswer:
         if len(self._calls) >= self.limits.calls:

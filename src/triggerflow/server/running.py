@@ -2,14 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
 from ..errors import UsageError
 from .app import App
+
+#: How many seconds the head of a request may take.
+HEAD_SECONDS = 30.0
 
 
 class Server(uvicorn.Server):
@@ -17,8 +22,8 @@ class Server(uvicorn.Server):
 
     When it stops, it takes no more connections, ends all streams with an event that tells their readers to connect
     again (elsewhere), lets calls end for up to `grace` seconds, and closes what is still open then. `app` may be an
-    application of your own that one or more `apps` of `create_app` are mounted in. `options` are those of
-    `uvicorn.Config`.
+    application of your own that one or more `apps` of `create_app` are mounted in. `on_start` is called with the
+    address once it listens; with `port` 0 the system chooses one. `options` are those of `uvicorn.Config`.
 
     Raises `UsageError` if it is to listen to other machines and one of the applications lets everybody in: give it
     `auth`, or pass `open_to_all=True`.
@@ -33,6 +38,7 @@ class Server(uvicorn.Server):
         port: int = 8099,
         grace: float = 1.0,
         open_to_all: bool = False,
+        on_start: Callable[[str], object] | None = None,
         **options: Any,
     ) -> None:
         self._apps = [*apps, *([app] if isinstance(app, App) else [])]
@@ -44,6 +50,9 @@ class Server(uvicorn.Server):
                 "give create_app(auth=...) tokens, or listen on 127.0.0.1"
             )
         self._grace = grace
+        self._on_start = on_start
+        #: since when a connection has not sent a whole request
+        self._idle: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         defaults: dict[str, Any] = {
             "access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 10, "ws": "none",
             "server_header": False, "proxy_headers": False, "lifespan": "on", "loop": "asyncio",
@@ -62,6 +71,17 @@ class Server(uvicorn.Server):
     def _listeners(self) -> list[socket.socket]:
         return [it for server in self.servers for it in server.sockets]
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until interrupted."""
+        with suppress(KeyboardInterrupt):  # it has stopped in order then
+            super().run(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the sockets; called by `serve`."""
+        await super().startup(sockets)
+        if self.started and self._on_start is not None:
+            self._on_start(self.url)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End everything that is open, in order; called by `serve`."""
         for server in self.servers:
@@ -73,18 +93,33 @@ class Server(uvicorn.Server):
         finally:
             closing.cancel()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections that have not sent a whole request for long; called by `serve`, ten times a second."""
+        if counter % 50 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if not _waits(connection):
+                    self._idle.pop(connection, None)
+                elif now - self._idle.setdefault(connection, now) > HEAD_SECONDS:
+                    connection.transport.abort()
+        return await super().on_tick(counter)
+
     def _close_all(self) -> None:
         """Close connections whose clients take nothing, so that the end does not wait for them."""
         for connection in list(self.server_state.connections):
-            transport: Any = getattr(connection, "transport", None)
-            cycle: Any = getattr(connection, "cycle", None)
-            if transport is not None and (cycle is None or cycle.response_complete or transport.is_closing()):
-                transport.abort()
+            if _waits(connection) or connection.transport.is_closing():
+                connection.transport.abort()
 
     def _abort(self, scope: MutableMapping[str, Any]) -> None:
         for connection in self.server_state.connections:
             if getattr(connection, "client", None) == scope.get("client") is not None:
                 connection.transport.abort()
+
+
+def _waits(connection: Any) -> bool:
+    """Whether a connection waits for a request, or for the rest of its head."""
+    cycle = getattr(connection, "cycle", None)
+    return cycle is None or cycle.response_complete
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """Open streams: server-sent events and files, each bounded in time, and all of them ended before the server stops."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -10,8 +11,11 @@ from ..drivers.tasks import start_task
 from ..wire import Busy, Problem, encode_comment, encode_event
 from ..wire.events import ERROR
 from ..wire.problems import problem
+from .access import EVERYBODY, Gate, Grant
 from .feeds import Reader, closing
 from .limits import Limits
+
+logger = logging.getLogger("triggerflow.server")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,17 +33,20 @@ FAREWELLS: dict[str, Problem] = {
 RETRY = 200
 #: How many bytes are given to the server at a time.
 MOST = 64 * 1024
+#: In how many seconds a stream ends whose token has gone, or a little more.
+CHECK_SECONDS = 10.0
 
 
 class Stream(Reader):
     """One open response."""
 
-    def __init__(self, send: Send, still_allowed: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, send: Send, token: str | None) -> None:
         super().__init__()
         self._send = send
+        self.token = token
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self.still_allowed = still_allowed
+        self.grant = EVERYBODY
         self.began = self.last_sent = self._loop.time()
         self._sending = False
         self._beat = False
@@ -86,8 +93,9 @@ class Stream(Reader):
 class Streams:
     """The open streams of a server."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, gate: Gate) -> None:
         self._limits = limits
+        self._gate = gate
         self.open: set[Stream] = set()
         self.stopping = False
         self._ticker: asyncio.Task[None] | None = None
@@ -107,14 +115,16 @@ class Streams:
         send: Send,
         headers: list[tuple[bytes, bytes]],
         pieces: Callable[[Stream], AsyncIterator[bytes]],
-        still_allowed: Callable[[], Awaitable[bool]],
         *,
+        token: str | None = None,
+        grant: Grant = EVERYBODY,
         events: bool = True,
     ) -> None:
         """Answer a request with what `pieces` yields. Raises `Busy` before anything was sent."""
         if self.stopping or len(self.open) >= self._limits.streams:
             raise Busy("this server stops" if self.stopping else "this server has as many open streams as it takes")
-        stream = Stream(send, still_allowed)
+        stream = Stream(send, token)
+        stream.grant = grant
         self.open.add(stream)
         if self._ticker is None:
             self._ticker = start_task(asyncio.get_running_loop(), self._tick(), quiet=True)
@@ -150,15 +160,28 @@ class Streams:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        turn = 0
+        checked = loop.time()
+        checking: asyncio.Task[None] | None = None
         while self.open:
             await asyncio.sleep(1.0)
-            turn += 1
             for stream in list(self.open):
                 stream.look(self._limits, loop.time())
-                if turn % 10 == 0 and not await stream.still_allowed():
-                    stream.end(REFUSED)
+            if loop.time() - checked >= CHECK_SECONDS and (checking is None or checking.done()):
+                checked, checking = loop.time(), start_task(loop, self._check_grants(), quiet=True)
         self._ticker = None
+
+    async def _check_grants(self) -> None:
+        """End the streams whose tokens grant something else by now. Each token is looked at once."""
+        granted: dict[str | None, Grant | None] = {}
+        for stream in list(self.open):
+            if stream.token not in granted:
+                try:
+                    granted[stream.token] = await self._gate.grant(stream.token)
+                except Exception:  # whoever knows the tokens cannot be asked now
+                    logger.exception("the token of an open stream cannot be checked")
+                    granted[stream.token] = stream.grant
+            if granted[stream.token] != stream.grant:
+                stream.end(REFUSED)
 
 
 def farewell(why: str) -> bytes:

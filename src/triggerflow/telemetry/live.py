@@ -5,6 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from math import nextafter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -110,9 +111,11 @@ class Telemetry:
         except BaseException:
             self._leave()
             raise
-        self._tasks = [asyncio.create_task(self._follow(), name="triggerflow telemetry")]
+        # In contexts of their own: what they do is not done for a span that is current now.
+        self._tasks = [asyncio.create_task(self._follow(), name="triggerflow telemetry", context=Context())]
         if self._metrics is not None:
-            self._tasks.append(asyncio.create_task(self._look(self._metrics), name="triggerflow metrics"))
+            looking = self._look(self._metrics)
+            self._tasks.append(asyncio.create_task(looking, name="triggerflow metrics", context=Context()))
         return self
 
     async def __aexit__(

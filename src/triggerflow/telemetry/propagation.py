@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
@@ -60,9 +61,14 @@ def span_of_attempt(runtime: ExecutionRuntime, run: RunChunk) -> Parent | None:
     origin = root.durability.origin
     if origin is None:
         return None
-    ids = Ids(root.id, *origin)
+    ids = _ids(root.id, *origin)
     attempt = 0 if run.node.kind is OperatorKind.SUB_FLOW else run.attempt
     return ids.parent(ids.run(runtime.id, run.id, attempt))
+
+
+@lru_cache(1000)
+def _ids(root: str, created: float, traceparent: str | None) -> Ids:
+    return Ids(root, created, traceparent)
 
 
 def _in_context(parent: Parent, *, remote: bool) -> Context:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from opentelemetry import context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -16,6 +17,12 @@ from .projection import Span
 
 #: The version is that of the rules by which frames become spans: the same frames give the same spans.
 SCOPE = InstrumentationScope("triggerflow", "1")
+#: The keys by which instrumented libraries know that they have to be silent. They have no public name.
+_SUPPRESSED = [
+    vars(context)[name]
+    for name in ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY")
+    if name in vars(context)
+]
 
 
 class ExportFailed(TriggerFlowError):
@@ -59,10 +66,14 @@ async def send(exporter: SpanExporter, spans: Sequence[ReadableSpan]) -> None:
     if not spans:
         return
     where = f"{type(exporter).__name__} did not take {len(spans)} spans"
+    # An instrumented HTTP client would make a span of each export.
+    token = context.attach(context.Context(dict.fromkeys(_SUPPRESSED, True)))
     try:
         taken = await asyncio.to_thread(exporter.export, spans)
     except Exception as error:
         raise ExportFailed(f"{where}: it has raised {type(error).__name__}") from error
+    finally:
+        context.detach(token)
     if taken is not SpanExportResult.SUCCESS:
         raise ExportFailed(where)
 

@@ -24,7 +24,7 @@ from ..run.environment import Environment
 from . import answers, safe
 from .feed import Feed
 from .model import Happened, Model
-from .screen import Line, View, rows, screen, value_lines
+from .screen import Line, View, reach, rows, screen, value_lines
 
 #: How often the screen is painted at most, in a second; and at least, while time goes on.
 PAINTS, LEAST = 12, 2
@@ -207,11 +207,10 @@ class Watching(App[None]):
         if view.panel == "stream":
             view.back = max(min(view.back - by, self.model.stream.height(self.size.width)), 0)
         else:
-            last = len(rows(self.model)) - 1
-            view.chosen = None if last < 0 else max(min((-1 if view.chosen is None else view.chosen) + by, last), 0)
-            room = max(self.size.height - 12, 3)
-            if view.chosen is not None:
-                view.top = max(min(view.top, view.chosen), view.chosen - room + 2, 0)
+            count = len(rows(self.model))
+            if count:
+                view.chosen = max(min((-1 if view.chosen is None else view.chosen) + by, count - 1), 0)
+            view.top = reach(view, count, self.size.width, self.size.height)
         self._dirty = True
 
     def action_answer(self) -> None:

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 #: An idle time takes at most this part of the axis before it, and `LEAST` seconds where there is little before it.
-SHARE, LEAST = 0.125, 1.0
+SHARE, LEAST = 0.125, 2.0
 #: What the whole axis may span, in seconds; after a day it doubles. It grows by such steps only, so that nothing on it
 #: moves with every new moment.
 _SPANS = (2, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400, 28800, 57600, 86400)

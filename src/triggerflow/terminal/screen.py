@@ -44,6 +44,8 @@ _MARKS = {"retry": ("✗", "backoff"), "lost": ("↯", "lost"), "failed": ("✗"
 _LEVELS = "▁▂▃▄▅▆▇█"
 #: The order in which the states of the steps of a block count.
 _WORST: tuple[State, ...] = (*DOING, "failed", "cancelled", "done")
+#: Times since the epoch are exact to a part of a microsecond: what is that near to the next column is in it.
+_SLACK = 1e-3
 #: A row with more runs than this shows how many are at work at once.
 _FEW = 6
 
@@ -89,15 +91,30 @@ def screen(model: Model, view: View, width: int, height: int, now: float) -> lis
         column = [*stream_panel(model, view, right, room - low), *focus_panel(model, steps, view, right, low, now)]
         body: list[Line] = [[*one, (" │ ", "dim"), *two] for one, two in zip(shown, column, strict=True)]
     else:
-        low = min(max(room // 3, 3), 10)
-        least = 4 if room - low > 8 else 2
-        upper = max(min(len(steps) + 1, room - low - least), 2)
+        upper, low = _heights(len(steps), room)
         body = [
             *steps_panel(model, steps, view, width, upper, now),
             *stream_panel(model, view, width, room - low - upper),
             *focus_panel(model, steps, view, width, low, now),
         ]
     return [_fill(line, width) for line in (head + body + foot)[:height]]
+
+
+def _heights(steps: int, room: int) -> tuple[int, int]:
+    """In one column: the heights of the steps, and of what matters now."""
+    low = min(max(room // 3, 3), 10)
+    least = 4 if room - low > 8 else 2
+    return max(min(steps + 1, room - low - least), 2), low
+
+
+def reach(view: View, steps: int, width: int, height: int) -> int:
+    """The first step to show so that the chosen one is seen."""
+    room = max(height - 3, 3)
+    shown = (room if width >= WIDE else _heights(steps, room)[0]) - 1
+    if view.chosen is None or steps <= shown:
+        return 0
+    lowest = view.chosen - shown + (1 if view.chosen == steps - 1 else 2)
+    return max(min(view.top, view.chosen), lowest, 0)
 
 
 def text(lines: Iterable[Line]) -> list[str]:
@@ -132,7 +149,7 @@ def _second(model: Model, view: View, width: int, now: float) -> Line:
     if model.retries:
         facts.append(_count(model.retries, "retry", "retries"))
     if model.losses:
-        facts.append(f"{model.losses} lost with {'its' if model.losses == 1 else 'their'} process")
+        facts.append(f"{_count(model.losses, 'attempt')} lost with {'its' if model.losses == 1 else 'their'} process")
     if info is not None and info.parent is not None:
         facts.append(f"sub-flow of {safe.value(info.parent, 100)}")
     if info is not None and info.forked_from is not None:
@@ -307,7 +324,7 @@ def _tick(seconds: float) -> str:
 
 
 def _column(place: float, whole: float, width: int) -> int:
-    return min(int(place / whole * width + 1e-6), width - 1)
+    return min(int(place / whole * width + _SLACK), width - 1)
 
 
 def _bar(main: Model, row: Row, width: int, whole: float, now: float) -> Line:
@@ -358,8 +375,8 @@ def _density(main: Model, step: Step, width: int, whole: float, now: float) -> L
     cells: list[Part] = [(" ", "")] * first
     for column in range(first, last + 1):
         high = step.level_between(
-            main.axis.time(column / width * whole) if column > first else times[0],
-            main.axis.time((column + 1) / width * whole),
+            main.axis.time((column - _SLACK) / width * whole) if column > first else times[0],
+            main.axis.time((column + 1 - _SLACK) / width * whole),
         )
         cells.append((_LEVELS[min(high * 8 // most, 8) - 1] if high * 8 >= most else "▁" if high else " ", style))
     return _joined(cells[:width])
