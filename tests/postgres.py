@@ -19,6 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from triggerflow.run.environment import machine_time
+from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
+
 #: The newest server that is installed. Its programs are not on the PATH.
 PROGRAMS = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[-2]), default=None)
 USER = "tests"
@@ -239,14 +242,31 @@ def postgres_store(schema: str | None = None, **options: Any) -> Any:
     return PostgresStore(cluster.conninfo, schema=schema or cluster.schema(), **options)
 
 
+def stores_over(kind: str, folder: Path) -> Any:
+    """A function that opens a store over the same data with each call, as another process would. `kind` is "memory",
+    "sqlite" or "postgres". The clock of all of them is the virtual time of the tests."""
+    if kind == "memory":
+        data = MemoryData()
+        return lambda: MemoryStore(data)
+    if kind == "postgres":
+        schema = shared_cluster().schema()
+        return lambda: postgres_store(schema, clock=machine_time)
+    return lambda: SQLiteStore(folder / "runs.db", synchronous="NORMAL")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     for cluster in _shared:
         cluster.stop()
     _shared.clear()
 
 
-#: Of the tests that run on several stores, `make test` runs one in so many on PostgreSQL, and `make soak` all.
+#: Of the tests that run on several stores, `make test` runs one in so many on PostgreSQL, and those with the mark
+#: `every_store`. `make soak` runs all.
 SHARE = 20
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_store: `make test` runs it on PostgreSQL too, and not only `make soak`")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -255,7 +275,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = getattr(item, "callspec", None)
         if parameters and any(value == "postgres" for value in parameters.params.values() if isinstance(value, str)):
             item.add_marker(needs_postgres)
-            if zlib.crc32(item.nodeid.encode()) % SHARE and "on_postgres" not in item.name:
+            always = "on_postgres" in item.name or item.get_closest_marker("every_store")
+            if zlib.crc32(item.nodeid.encode()) % SHARE and not always:
                 item.add_marker(pytest.mark.soak)
 
 

@@ -19,6 +19,8 @@ class Relay:
         self.breaks: Callable[[bytes], bool] = lambda data: False
         #: called for each connection: after how many bytes from the server it is cut; None: it is not
         self.cuts: Callable[[], int | None] = lambda: None
+        #: seconds that the relay takes for each 64 KB which a client sends
+        self.slow = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -44,7 +46,7 @@ class Relay:
             with closing(out.transport):
                 back = asyncio.create_task(self._pass_back(there, writer))
                 try:
-                    if await self._pass(reader, out, lambda data: self.breaks(data)):
+                    if await self._pass(reader, out, lambda data: self.breaks(data), slowed=True):
                         back.cancel()
                         writer.transport.abort()
                         await asyncio.sleep(0.3)  # the server goes on with what it was sent
@@ -68,9 +70,16 @@ class Relay:
         writer.transport.close()  # when what was written has been sent
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, breaks: Callable[[bytes], bool]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        breaks: Callable[[bytes], bool],
+        *,
+        slowed: bool = False,
     ) -> bool:
         while data := await reader.read(65536):
+            if slowed and self.slow:
+                await asyncio.sleep(self.slow * len(data) / 65536)
             if self.swallows:
                 await asyncio.Event().wait()
             writer.write(data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
@@ -68,7 +69,8 @@ def test_a_wrong_option_of_a_chunk_is_refused_on_its_line(what: str) -> None:
         (lambda: Retry(retry_on="ValueError"), "retry_on must be a class"),  # type: ignore[arg-type]
         (lambda: Retry(retry_on=lambda error: True), "retry_on must be a class"),  # type: ignore[arg-type]
         (lambda: Retry(non_retryable=(ValueError, 5)), "non_retryable must be a class"),  # type: ignore[arg-type]
-        (lambda: Retry(initial_interval=1e308), "finite numbers"),
+        (lambda: Retry(initial_interval=1e308), "at most 100 years"),
+        (lambda: Retry(maximum_interval=math.inf), "finite numbers"),
     ],
 )
 def test_a_policy_of_the_wrong_kind_is_refused_on_its_line(make: Any, message: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import stores_over
 from tests.support import now
 from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
 from triggerflow.errors import ExecutionTimedOut, RemoteChunkError
-from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
+from triggerflow.stores import MemoryData, MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]
 HOUR = 3_600.0
@@ -23,11 +24,10 @@ class Processes:
     """An execution in one process after another: `begin` starts it in the first, `go_on` continues it in the next."""
 
     def __init__(self, kind: str, path: Path) -> None:
-        self.kind, self._data, self._path = kind, MemoryData(), path
+        self.kind = kind
+        if kind != "saved":
+            self.store = stores_over(kind, path)
         self._saved: Any = None
-
-    def store(self) -> Any:
-        return MemoryStore(self._data) if self.kind == "memory store" else SQLiteStore(self._path, synchronous="NORMAL")
 
     async def begin(self, flow: TriggerFlow, **options: Any) -> None:
         if self.kind == "saved":
@@ -56,9 +56,9 @@ class Processes:
             return type(error)
 
 
-@pytest.fixture(params=["saved", "memory store", "sqlite"])
+@pytest.fixture(params=["saved", "memory", "sqlite", "postgres"])
 def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Processes:
-    return Processes(request.param, tmp_path / "runs.db")
+    return Processes(request.param, tmp_path)
 
 
 def noting(seen: list[Any], what: Callable[[Data], Any]) -> Callable[[Data], Any]:

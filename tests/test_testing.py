@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import stores_over
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
 from triggerflow.errors import UsageError
 from triggerflow.models import Delta, ProviderError, RateLimitError, Request, TruncatedResponseError
 from triggerflow.run.environment import machine_time
-from triggerflow.stores import MemoryStore, SQLiteStore
 from triggerflow.testing import Reply, ScriptedModel, Stalled, VirtualTime, run_in_virtual_time
 
 Data = TriggerFlowRuntimeData[Any]
@@ -56,7 +56,8 @@ def test_three_days_pass_for_timers_and_for_records() -> None:
     assert machine_time() - before < DAY  # executions outside of it have the machine's clock
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.every_store
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 def test_stores_and_workers_follow(kind: str, tmp_path: Path) -> None:
     flow, seen = TriggerFlow("parked"), list[Any]()
 
@@ -66,8 +67,7 @@ def test_stores_and_workers_follow(kind: str, tmp_path: Path) -> None:
     flow.to(note)
 
     async def main() -> None:
-        store: Any = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
-        async with store, Worker(store, flow, poll=DAY) as worker:
+        async with stores_over(kind, tmp_path)() as store, Worker(store, flow, poll=DAY) as worker:
             await flow.create_execution(id="run", store=store).async_begin(1, delay=3600)
             await asyncio.sleep(3000)
             assert (worker.running, seen) == (0, [])

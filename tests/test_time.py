@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import stores_over
 from tests.support import Gauge, external, now, read
 from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
@@ -21,7 +22,6 @@ from triggerflow.errors import (
     OptionError,
     UsageError,
 )
-from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]
 HOUR, DAY = 3_600.0, 86_400.0
@@ -786,13 +786,10 @@ async def status_of(store: Any, id: str, seconds: float) -> str:
     return "not ended"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     """Opens the same data again with each call: every call is another process."""
-    if request.param == "memory":
-        data = MemoryData()
-        return lambda: MemoryStore(data)
-    return lambda: SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
+    return stores_over(request.param, tmp_path)
 
 
 async def test_delayed_signals_are_cancelled_after_a_restart(open_store: Callable[[], Any]) -> None:

@@ -389,7 +389,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         the execution fails with `ExecutionTimedOut`. The default is that of the flow; `math.inf` is no limit. After a
         failure or a cancellation, chunks have `cleanup_timeout` seconds to clean up.
         If the process ends while a chunk of a durable execution runs, the chunk runs again. After `max_losses`
-        processes it fails with `RunLost` instead, because it may be what ends them.
+        processes it fails with `RunLost` instead, because it may be what ends them. So does the source of a `for_each`.
         `runtime_resources` are added to the resources of the flow.
         The execution closes when no work is left, and either it has a result or the flow declares no external event
         (see `signal`). With `keep_open` it accepts signals until `async_close`.

@@ -49,14 +49,16 @@ class Chaos:
         """Run it. What is wrong is in `wrong` then."""
         async with open_store(self.store, 30.0) as store:
             self.processes = list(await asyncio.gather(*(self.begin() for _ in range(self.workers))))
-            tasks = [asyncio.create_task(it) for it in (self.submit(store), self.answer(store), self.hurt())]
+            tasks = [asyncio.create_task(it) for it in (self.submit(store), self.answer(store))]
+            harm = asyncio.create_task(self.hurt())
             try:
                 await self.wait_until_done(store)
             finally:
                 self.over.set()
                 for task in tasks:
                     task.cancel()
-                for result in await asyncio.gather(*tasks, return_exceptions=True):
+                # The harm ends by itself: cancelled, it would leave a killed process in the place of its successor.
+                for result in await asyncio.gather(harm, *tasks, return_exceptions=True):
                     if isinstance(result, Exception):
                         self.wrong.append(f"the harness has failed: {result!r}")
                 await self.end_processes()
@@ -94,7 +96,7 @@ class Chaos:
         """Do one thing after the other, until the time is over."""
         ways = [self.kill, self.kill, self.stop, self.drain, *([] if "://" in self.store else [self.lock])]
         end = time.monotonic() + self.seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self.over.is_set():
             await asyncio.sleep(self.random.uniform(0.1, 1.0))
             way = self.random.choice(ways)
             self.harm[way.__name__] += 1

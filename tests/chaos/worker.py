@@ -17,7 +17,8 @@ async def main(store: str, lease: float) -> None:
     while True:
         with suppress(StoreUnavailable):
             async with open_store(store, lease) as opened:
-                print("ready", flush=True)
+                # Once `async_run` has begun, and handles SIGTERM.
+                asyncio.get_running_loop().call_soon(lambda: print("ready", flush=True))
                 await Worker(opened, make(), poll=0.2).async_run(grace=2.0)
                 return
         await asyncio.sleep(0.1)

@@ -165,3 +165,79 @@ def test_without_a_store_a_run_is_over_when_it_is_interrupted(terminal: Terminal
     assert "--store" in stopped.err
     asked = terminal("run", "report.py:flow", "sails", code=5)
     assert "add --store FILE" in asked.err
+
+
+KEPT = """
+from dataclasses import dataclass
+
+from triggerflow import TriggerFlow
+
+
+@dataclass
+class Plan:
+    steps: list[str]
+
+
+inner = TriggerFlow("inner")
+flow = TriggerFlow("outer")
+for it in (inner, flow):
+    it.register_type(Plan)
+
+
+async def plan(data):
+    return Plan([data.value, "end"])
+
+
+async def ask(data):
+    data.state.set("plan", data.value)
+    data.pause_for(type="approval", payload=data.value, interrupt_id="go")
+
+
+async def tell(data):
+    return [type(data.state.get("plan")).__name__, data.state.get("plan").steps]
+
+
+inner.to(ask).to(tell).end()
+flow.to(plan).to_sub_flow(inner).end()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_what_is_kept_in_order_without_code_goes_on_with_it(terminal: Terminal) -> None:
+    """Values of classes of the flow stay what they are, in sub-flows too."""
+    (terminal.folder / "kept.py").write_text(KEPT)
+    terminal.more["TRIGGERFLOW_STORE"] = "runs.db"
+    for id in ("one", "two"):
+        terminal("run", "kept.py:flow", "begin", "--id", id, code=5)
+    assert '"$type": "Plan"' in json.dumps(shown(terminal, "one")["questions"][0]["payload"])
+    assert "records deleted" in terminal("compact", "one").out
+    question = shown(terminal, "one")["questions"][0]["id"]
+    assert terminal("answer", "one", question, "yes", "--target", "kept.py:flow").out == '["Plan",["begin","end"]]\n'
+    terminal("export", "two", "-o", "two.jsonl")
+    terminal("cancel", "two", "--target", "kept.py:flow", code=1)
+    assert terminal("prune", "outer", "--keep", "0").out.startswith("4 deleted")
+    terminal("load", "two.jsonl", "kept.py:flow")
+    assert terminal("answer", "two", question, "yes", "--target", "kept.py:flow").out == '["Plan",["begin","end"]]\n'
+
+
+@pytest.mark.timeout(120)
+def test_a_token_opens_what_it_grants(terminal: Terminal) -> None:
+    reading = terminal("token", "reader", "--tokens", "tokens.json").out.strip()
+    acting = terminal("token", "ann", "--tokens", "tokens.json", "--act", "--flow", "typed").out.strip()
+    assert reading not in (terminal.folder / "tokens.json").read_text()
+    command = ("serve", "report.py:flow", "report.py:typed", "--store", "runs.db", "--port", "0")
+    with terminal.running(*command, "--tokens", "tokens.json", until="serving") as process:
+        place = ("--store", process.begin.split(" at ")[1].split(",")[0])  # type: ignore[attr-defined]
+        for secret in ("", "wrong"):
+            refused = terminal("runs", *place, TRIGGERFLOW_TOKEN=secret, code=6)
+            assert "TRIGGERFLOW_TOKEN, or --token-file FILE" in refused.err
+        assert "typed" in terminal("flows", *place, TRIGGERFLOW_TOKEN=reading).out
+        terminal("run", "typed", "1", "--detach", *place, TRIGGERFLOW_TOKEN=reading, code=6)
+        (terminal.folder / "secret").write_text(f"{acting}\n")
+        place = (*place, "--token-file", "secret")
+        id = terminal("run", "typed", "1", "--detach", *place).out.strip()
+        assert terminal("signal", id, "go", "2", *place).out.startswith("sent go")
+        terminal("run", "report", "sails", *place, code=3)
+        stopped = end_of(process, signal.SIGTERM)
+        assert (stopped.code, "stopped" in stopped.err) == (0, True)
+        assert acting not in stopped.err

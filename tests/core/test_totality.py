@@ -104,10 +104,12 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.PermitsRequested: lambda at, run: [events.PermitsRequested(at, run, count) for count in (1, 3)],
     events.PermitsReturned: lambda at, run: [events.PermitsReturned(at, run, count) for count in (1, 3)],
     events.PermitsGranted: lambda at, run: [events.PermitsGranted(at, count) for count in (1, 3)],
-    events.Recovered: lambda at, run: [events.Recovered(at)],
+    events.Recovered: lambda at, run: [events.Recovered(at), events.Recovered(at, lost=True)],
     events.Retried: lambda at, run: [events.Retried(at, 1)],
     events.Suspended: lambda at, run: [events.Suspended(at)],
-    events.Isolated: lambda at, run: [events.Isolated(at, run)],
+    events.Isolated: lambda at, run: [
+        events.Isolated(at, run if opening is None else None, opening) for opening in (None, *range(40))
+    ],
     events.CancelRequested: lambda at, run: [events.CancelRequested(at, "enough")],
     events.CleanupTimedOut: lambda at, run: [events.CleanupTimedOut(at)],
     events.CloseRequested: lambda at, run: [events.CloseRequested(at), events.CloseRequested(at, ends_unstarted=True)],

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.durable.failing import FailingStore
-from tests.postgres import postgres_store, shared_cluster
-from triggerflow.run.environment import machine_time
-from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
+from tests.postgres import stores_over
+from triggerflow.stores import MemoryStore
 
 Open = Callable[..., Any]
 
@@ -17,13 +16,7 @@ Open = Callable[..., Any]
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same data again with each call: every call is another process."""
-    if request.param == "memory":
-        data = MemoryData()
-        return lambda: MemoryStore(data)
-    if request.param == "postgres":
-        schema = shared_cluster().schema()
-        return lambda: postgres_store(schema, clock=machine_time)  # the virtual time of the tests, not of the database
-    return lambda: SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
+    return stores_over(request.param, tmp_path)
 
 
 @pytest.fixture

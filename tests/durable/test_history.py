@@ -275,3 +275,24 @@ async def test_a_gap_in_the_records_is_told_however_they_are_read() -> None:
     async with MemoryStore(data) as store:
         with pytest.raises(StoreDamaged, match="record 7 is missing"):
             await flow.async_resume("b", store=store)
+
+
+async def test_reading_a_long_execution_lets_others_go_on() -> None:
+    """Also with a store in memory, which answers at once: the event loop gets a turn at least every 500 records."""
+    flow: TriggerFlow[Any, Any] = TriggerFlow("long")
+
+    async def put(data: Any) -> None:
+        for number in range(5000):
+            await data.async_put_into_stream(number)
+
+    flow.to(put).end()
+    async with MemoryStore() as store:
+        execution = flow.create_execution(id="long", store=store)
+        await execution.async_start()
+        reading = asyncio.ensure_future(flow.history(store).state_at("long", 5000))
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert (await reading).status == "running"
+        assert turns >= 10

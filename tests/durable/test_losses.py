@@ -6,6 +6,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -247,3 +248,186 @@ async def test_the_step_of_a_sub_flow_is_not_to_blame_for_its_chunks() -> None:
     async with MemoryStore(data) as store:
         with pytest.raises(RemoteChunkError, match=r"chunk 'step' failed.*chunk 'poison'"):
             await (await outer.async_resume("x", store=store)).async_get_result()
+
+
+# -- lazy sources ------------------------------------------------------------------------------------------------------
+
+
+def reading(source: Callable[..., Any], **each: Any) -> TriggerFlow:
+    """A for_each over a source that is asked for one item after another. Its result: the items."""
+    flow = TriggerFlow(name="reading")
+    numbers: Callable[..., Any] = flow.source(source, name="numbers")
+
+    async def begin(chunk: Data) -> Any:
+        return numbers()
+
+    async def work(chunk: Data) -> Any:
+        return chunk.value
+
+    flow.to(("begin", begin)).for_each(concurrency=1, **each).to(("work", work)).end_for_each().end()
+    return flow
+
+
+def poisoned(kind: str, dies: asyncio.Event, begun: list[int], good: int = 0) -> Callable[..., Any]:
+    """A source that kills its process when it is asked for the item after the first `good` ones."""
+    loop = asyncio.get_running_loop()
+
+    async def in_task() -> Any:
+        begun.append(len(begun))
+        for number in range(good):
+            yield number
+        dies.set()
+        await asyncio.sleep(10**6)
+
+    def in_thread() -> Any:
+        begun.append(len(begun))
+        yield from range(good)
+        loop.call_soon_threadsafe(dies.set)
+        Event().wait(0.3)  # no cancellation reaches it; the next process begins meanwhile
+
+    return in_task if kind == "async" else in_thread
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("good", [0, 2])
+async def test_a_source_that_kills_its_process_fails_in_the_end_and_says_so(kind: str, good: int) -> None:
+    """Those that it takes after items that were recorded are counted from there: it has got on."""
+    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
+    flow = reading(poisoned(kind, dies, begun, good))
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=4)
+    for _ in range(9):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == 4
+    async with MemoryStore(data) as store:
+        row = await store.find("x")
+        assert row is not None
+        assert (row.status, row.owner) == ("failed", None)
+        with pytest.raises(RemoteChunkError, match=r"RunLost: the source of the items of 'for_each.*\(4 times\)"):
+            await (await flow.async_resume("x", store=store)).async_get_result()
+
+
+async def test_the_error_route_takes_a_source_that_was_lost() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
+    flow = reading(poisoned("async", dies, begun))
+
+    async def told(chunk: Data) -> Any:
+        return chunk.value["type"]
+
+    flow.on_error(("told", told)).end()
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=1)
+    for _ in range(2):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    async with MemoryStore(data) as store:
+        assert await (await flow.async_resume("x", store=store)).async_get_result() == "RunLost"
+
+
+async def test_orderly_stops_are_no_losses_of_a_source() -> None:
+    data, begun = MemoryData(), list[int]()
+
+    async def numbers() -> Any:
+        begun.append(1)
+        yield 1
+        await asyncio.sleep(3 if len(begun) > 6 else 10**6)
+        yield 2
+
+    flow = reading(numbers)
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=1)
+    for _ in range(6):
+        async with MemoryStore(data) as store:
+            await serve(store, flow, seconds=2)
+    async with MemoryStore(data) as store:
+        assert await (await flow.async_resume("x", store=store)).async_get_result() == [1, 2]
+
+
+async def test_a_source_that_waits_beside_a_deadly_chunk_is_innocent() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
+
+    async def slow() -> Any:
+        await asyncio.sleep(0.6)
+        yield 1
+
+    flow, poison = reading(slow), deadly(dies, begun)
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=3)
+        await poison.async_submit(1, store=store, id="poison", max_losses=3)
+    for _ in range(6):
+        await process(data, lambda store: serve(store, flow, poison, seconds=9), dies=dies)
+    async with MemoryStore(data) as store:
+        rows = {row.id: row.status for row in await store.executions()}
+        assert rows == {"x": "completed", "poison": "failed"}
+
+
+async def test_a_retry_in_place_counts_the_losses_of_a_source_anew() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
+    flow = reading(poisoned("async", dies, begun))
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=2)
+    for _ in range(3):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == 2
+    async with MemoryStore(data) as store:
+        await (await flow.async_retry("x", store=store)).async_suspend()
+    begun.clear()
+    for _ in range(3):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    assert len(begun) == 2
+
+
+async def test_losses_of_a_source_outlive_a_snapshot() -> None:
+    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
+    flow = reading(poisoned("async", dies, begun))
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=4)
+    for _ in range(6):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+        async with MemoryStore(data) as store:
+            row = await store.find("x")
+            assert row is not None
+            if row.status == "running":
+                await flow.history(store).compact("x")
+    assert len(begun) == 4
+
+
+# -- other code of users -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["condition", "case", "fallback of a case"])
+async def test_code_of_a_user_that_kills_its_process_is_bounded_wherever_it_is_called(where: str) -> None:
+    """What runs as part of a chunk or a condition counts for that."""
+    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
+    flow = TriggerFlow(name="f")
+
+    async def kill(*_: Any) -> Any:
+        begun.append(1)
+        dies.set()
+        await asyncio.sleep(10**6)
+
+    class Why(Exception):
+        def __str__(self) -> str:
+            return "why"
+
+    async def fails(chunk: Data) -> None:
+        raise Why
+
+    async def echo(chunk: Data) -> Any:
+        return chunk.value
+
+    if where == "condition":
+        flow.if_condition(kill).to(("echo", echo)).end_condition().end()
+    elif where == "case":
+        flow.match().case(kill).to(("echo", echo)).end_match().end()
+    else:
+        flow.match().case(True).to(flow.chunk("fails", fallback=kill)(fails)).end_match().end()
+    async with MemoryStore(data) as store:
+        await flow.async_submit(1, store=store, id="x", max_losses=2)
+    for _ in range(5):
+        await process(data, lambda store: serve(store, flow), dies=dies)
+    async with MemoryStore(data) as store:
+        row = await store.find("x")
+        assert row is not None
+        assert row.status == "failed"
+        assert "RunLost" in (row.error or "")
+    assert len(begun) in (2, 4)

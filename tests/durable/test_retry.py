@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import stores_over
 from triggerflow import TriggerFlow
 from triggerflow._core.machine import Machine, replay
 from triggerflow.diagram.runs import run_view
@@ -22,19 +23,16 @@ from triggerflow.errors import (
     SnapshotError,
     UsageError,
 )
-from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
+from triggerflow.stores import MemoryData, MemoryStore
 
 Data = Any
 Opener = Callable[[], Any]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Makes stores over the same data: each is an owner of its own."""
-    if request.param == "sqlite":
-        return lambda: SQLiteStore(tmp_path / "runs.db")
-    data = MemoryData()
-    return lambda: MemoryStore(data)
+    return stores_over(request.param, tmp_path)
 
 
 class World:

@@ -18,7 +18,8 @@ import pytest
 from tests.postgres import needs_postgres, postgres_store, shared_cluster
 from tests.support import now
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.durable import Schedule, Worker, schedule_state
+from triggerflow.durable import Schedule, Worker
+from triggerflow.durable.schedules import schedule_state
 from triggerflow.durable.schedules.schedule_state import ScheduleState, look
 from triggerflow.durable.schedules.ticks import Cron, in_utc
 from triggerflow.errors import (
@@ -94,6 +95,7 @@ def change_of_clocks(month: int) -> datetime:
 # -- when -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_store
 async def test_a_nightly_schedule_over_both_changes_of_the_clock(open_store: Open) -> None:
     """`cron="30 2 * * *", zone="Europe/Berlin"`: once in each night, also when 2:30 does not exist or exists twice."""
     flow = report()
@@ -306,6 +308,7 @@ async def test_a_store_that_fails_for_a_while_loses_no_tick(monkeypatch: pytest.
 # -- ticks that were missed -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_store
 @pytest.mark.parametrize(("missed", "count"), [("skip", 0), ("latest", 1), ("all", 8)])
 async def test_two_hours_without_a_worker(open_store: Open, missed: Any, count: int) -> None:
     flow = report()

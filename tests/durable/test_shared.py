@@ -68,6 +68,84 @@ async def test_another_process_sees_what_a_chunk_has_changed(open_store: Open) -
         assert await run(one, here, 3) == [1, 2, 3]
 
 
+NO_LISTS: list[Any] = [5, "text", {"a": 1}, {1}, None, b"x", range(3)]
+
+
+def appender(held: Any, how: str, *, at_once: bool) -> TriggerFlow:
+    """Sets the key, and appends to it in the same chunk or in the next one. Its result: the error, and the value."""
+    flow = TriggerFlow("appender")
+
+    @flow.chunk("set")
+    async def set_it(data: Data) -> None:
+        data.flow_state.set("key", held)
+
+    @flow.chunk("append")
+    async def append(data: Data) -> Any:
+        with pytest.raises(TypeError) as raised:
+            await data.flow_state.async_append("key", 1)
+        return [str(raised.value), data.flow_state.get("key")]
+
+    @flow.chunk("plain")
+    def plain(data: Data) -> Any:
+        if at_once:
+            data.flow_state.set("key", held)
+        with pytest.raises(TypeError) as raised:
+            data.flow_state.append("key", 1)
+        return [str(raised.value), data.flow_state.get("key")]
+
+    flow.to(set_it).to(append if how == "async" else plain).end()
+    return flow
+
+
+@pytest.mark.parametrize("held", NO_LISTS, ids=lambda held: type(held).__name__)
+@pytest.mark.parametrize("how", ["async", "thread"])
+async def test_an_append_to_what_is_no_list_fails_in_the_caller(open_store: Open, held: Any, how: str) -> None:
+    """In memory and in every store alike, also if the value is not committed yet. The text names the user's type."""
+    expected = [f"flow_data['key'] has a value of type {type(held).__name__}; only a list can be appended to", held]
+    for at_once in (False, True):
+        assert await appender(held, how, at_once=at_once).create_execution().async_start() == expected
+        async with open_store() as store:
+            assert await run(appender(held, how, at_once=at_once), store, None) == expected
+
+
+async def test_an_append_awaited_knows_what_another_process_has_set(open_store: Open) -> None:
+    flow, other = TriggerFlow("f"), TriggerFlow("f")
+    async with open_store() as here, open_store() as there:
+
+        @flow.chunk("append")
+        async def append(data: Data) -> Any:
+            await data.flow_state.async_append("key", 1)
+            await other.async_set_flow_data("key", 5, store=there)
+            with pytest.raises(TypeError, match="of type int"):
+                await data.flow_state.async_append("key", 2)
+            return data.flow_state.get("key")
+
+        flow.to(append).end()
+        assert await run(flow, here, None) == 5
+
+
+async def test_an_append_that_comes_too_late_is_told(open_store: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """The value was set by another process, and the appending one has not heard of it: never silently."""
+    flow, other = TriggerFlow("f"), TriggerFlow("f")
+    async with open_store() as here, open_store() as there:
+
+        @flow.chunk("begin")
+        async def begin(data: Data) -> None:
+            data.flow_state.set("key", [1])
+
+        @flow.chunk("append")
+        async def append(data: Data) -> None:
+            await other.async_set_flow_data("key", "hunter2", store=there)
+            data.flow_state.append("key", 2)
+
+        flow.to(begin).to(append).end()
+        await run(flow, here, None)
+        assert await flow.async_get_flow_data("key", store=here) == "hunter2"
+    [told] = [it.getMessage() for it in caplog.records if "append" in it.getMessage()]
+    assert "flow_data['key'] had no effect" in told
+    assert "hunter2" not in told
+
+
 async def test_concurrent_appends_lose_nothing(open_store: Open) -> None:
     """guide/state: `append` loses nothing, whoever appends at the same time."""
     flows = [adder(), adder()]

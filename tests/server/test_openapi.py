@@ -82,7 +82,14 @@ async def test_who_has_no_token_learns_no_name_of_a_flow() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.timeout(900)
-async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(["--phases", "fuzzing", "--max-examples", "3"], id="short"),
+        pytest.param(["--max-examples", "50"], id="long", marks=pytest.mark.soak),
+    ],
+)
+async def test_schemathesis_finds_nothing(tmp_path: Path, depth: list[str]) -> None:
     """`make soak` lets it look at everything, for longer."""
     flows = [typed(), echo(), report()]
     limits = Limits(stream_time=0.2, wait=1.0)
@@ -91,7 +98,6 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     serving = asyncio.ensure_future(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
-    depth = ["--max-examples", "50"] if soak.is_soak() else ["--phases", "fuzzing", "--max-examples", "3"]
     command = ["-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--request-timeout", "60"]
     tested = await asyncio.create_subprocess_exec(
         sys.executable, *command, *depth, "--seed", str(soak.seed() + 1), "--no-color",

@@ -130,7 +130,7 @@ class Filling:
         flow = flows.outer()
         async with Worker(self.store, flow):  # it parks what waits, as one that waits
             parked = await begun(flow, ["one"], wait=5, id="parked", store=self.store)
-        assert not parked.here
+        assert parked.get_status() == "waiting"
 
     async def at_work(self) -> None:
         """What was running: chunks, sources, waits, provisional signals, half-filled joins."""

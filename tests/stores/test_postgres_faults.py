@@ -17,8 +17,10 @@ from tests.relay import Relay
 from tests.stores.ticking import read, ticking
 from triggerflow import TriggerFlow
 from triggerflow.durable import Worker
-from triggerflow.errors import StoreConflict, StoreUnavailable
+from triggerflow.errors import ExecutionLeased, StoreConflict, StoreUnavailable
 from triggerflow.stores import PostgresStore
+from triggerflow.stores.postgres.connections import Connection
+from triggerflow.stores.protocol import ExecutionCopy, ExecutionRow, NewRecord
 from triggerflow.testing.stores import more, new, refused
 
 pytestmark = [needs_postgres, pytest.mark.real_time]
@@ -156,6 +158,26 @@ async def test_idle_connections_that_have_died_are_noticed(cluster: Cluster) -> 
             assert (await store.find("x")) is not None
             await store.append([more("x", count, b"a")])
         assert await numbers(store, "x") == [0, 1, 2]
+
+
+async def test_a_large_archive_may_take_longer_than_one_call_and_than_the_lease(cluster: Cluster, relay: Relay) -> None:
+    """16 MB on a slow line: the lease is renewed meanwhile, and the time limit of a call counts for small ones."""
+    schema, megabyte = cluster.schema(), b"x" * 2**20
+    row = ExecutionRow(id="big", flow="flow", definition="d1", created=1.0, updated=1.0, records=16)
+    records = [(number, NewRecord(megabyte)) for number in range(16)]
+    async with (
+        through(relay, cluster, schema, lease=4, timeout=3) as store,
+        PostgresStore(cluster.conninfo, schema=schema, lease=4) as other,
+    ):
+        await store.append([new("mine")])
+        relay.slow = 0.02
+        begun = time.monotonic()
+        await store.put_copies([ExecutionCopy(row=row, records=records, snapshots=[], payloads={})])
+        assert time.monotonic() - begun > 4
+        for execution in ("mine", "big"):
+            with refused(ExecutionLeased, store.owner):
+                await other.claim(execution)
+        assert [number for number, _ in await other.records("big")] == list(range(16))
 
 
 # -- who is cut off --------------------------------------------------------------------------------------------------
@@ -318,6 +340,48 @@ async def test_a_change_that_is_committed_late_is_told(cluster: Cluster) -> None
         assert (await store.wait_changes(again.cursor, timeout=30)).executions == ("late",)
 
 
+async def test_queries_of_a_busy_store_are_not_worth_compiling(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server compiles a query whose cost it takes for high (`jit_above_cost`, 100,000): a second of CPU, each time.
+    So none that processes make all the time may look expensive, also while the tables have no statistics."""
+    costs: dict[str, float] = {}
+    execute = Connection.execute
+
+    async def explained(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        text = query.decode().strip()
+        if text.startswith(("SELECT", "WITH")):
+            cursor = await execute(self, b"EXPLAIN (FORMAT JSON) " + query, *values, **options)
+            for (plan,) in await cursor.fetchall():
+                costs[text] = plan[0]["Plan"]["Total Cost"]
+        return await execute(self, query, *values, **options)
+
+    store = postgres_store()
+    async with store, postgres_store(store.schema) as other:
+        await store.append([new(f"x{number}") for number in range(100)])
+        for number in range(20):
+            await store.append([more(f"x{execution}", number, b"a") for execution in range(100)])
+        with psycopg.connect(cluster.conninfo, autocommit=True) as connection:  # as after a busy hour
+            connection.execute(
+                f"""INSERT INTO {store.schema}.changes (token, executions)
+                SELECT 'old', ARRAY[n % 100] FROM generate_series(1, 20000) n""".encode()
+            )
+        cursor = (await other.wait_changes()).cursor
+        monkeypatch.setattr(Connection, "execute", explained)
+        await store.append([more("x1", 20, b"a")])
+        assert (await other.wait_changes(cursor, timeout=30)).executions
+        await other.find("x1")
+        await other.executions(parent="x1")
+        await other.executions(limit=100)
+        await other.counts()
+        await other.questions()
+        await other.claim_work(["flow"])
+        await other.next_due(["flow"])
+        await other.records("x1")
+    assert len(costs) >= 8
+    assert {text: cost for text, cost in costs.items() if cost > 50_000} == {}
+
+
 async def test_a_restored_database_answers_old_cursors_with_resync(cluster: Cluster) -> None:
     async with postgres_store() as store:
         await store.append([new("x")])
@@ -347,6 +411,14 @@ async def test_changes_of_another_server_are_forgotten(cluster: Cluster) -> None
             assert (await store.wait_changes(changes.cursor, timeout=0)).resync is False
             await store.append([new(f"more {table}")])
             assert (await store.wait_changes(changes.cursor, timeout=30)).executions == (f"more {table}",)
+
+
+async def test_pruning_with_shrink_works_here_too() -> None:
+    flow = counting()
+    async with postgres_store() as store:
+        await flow.create_execution(id="old", store=store).async_start(1)
+        await flow.history(store).prune(keep=0, shrink=True)
+        assert await store.find("old") is None
 
 
 # -- PgBouncer -------------------------------------------------------------------------------------------------------
@@ -415,6 +487,72 @@ async def test_errors_say_where_and_what_to_do_and_no_password(own_cluster: Clus
     own_cluster.start()
     async with store:
         assert await store.records("x") == []
+
+
+async def test_a_full_disk_or_a_read_only_server_is_told_and_goes_by(own_cluster: Cluster) -> None:
+    def become(read_only: bool) -> None:
+        with psycopg.connect(own_cluster.conninfo, autocommit=True) as connection:
+            word = "on" if read_only else "off"
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {word}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+    async with PostgresStore(own_cluster.conninfo, timeout=5) as store:
+        await store.append([new("x")])
+        become(True)
+        async with asyncio.timeout(30):
+            with refused(StoreUnavailable, "read-only", "primary"):
+                for number in range(10_000):  # the server takes a moment to read its settings
+                    await store.append([more("x", number, b"a")])
+        assert await store.find("x") is not None
+        become(False)
+        number = len(await store.records("x"))
+        await until(store.append, [more("x", number, b"b")])
+        assert await numbers(store, "x") == list(range(number + 1))
+
+
+async def test_a_statement_time_out_of_the_server_is_told_and_goes_by(cluster: Cluster) -> None:
+    """An administrator sets it for the user; here a lock makes the statement slow."""
+    store = PostgresStore(f"{cluster.conninfo} options='-c statement_timeout=500'", schema=cluster.schema())
+    async with store:
+        await store.append([new("x")])
+        async with await psycopg.AsyncConnection.connect(cluster.conninfo) as connection:
+            await connection.execute(f"LOCK TABLE {store.schema}.records".encode())
+            with refused(StoreUnavailable, "statement_timeout", "try again"):
+                await store.append([more("x", 0, b"a")])
+            await connection.rollback()
+        await store.append([more("x", 0, b"b")])
+        assert await store.records("x") == [(0, b"b")]
+
+
+async def test_a_server_without_free_connections_is_told(own_cluster: Cluster) -> None:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                stack.enter_context(contextlib.closing(psycopg.connect(own_cluster.conninfo)))
+        with refused(StoreUnavailable, "too many clients", "max_connections", "PgBouncer"):
+            await PostgresStore(own_cluster.conninfo, timeout=2).__aenter__()
+    async with PostgresStore(own_cluster.conninfo) as store:
+        await store.append([new("x")])
+
+
+async def test_users_who_may_not_are_told_what_is_missing(own_cluster: Cluster) -> None:
+    with psycopg.connect(own_cluster.conninfo, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'right'")
+    guest = own_cluster.conninfo.replace("user=tests", "user=guest")
+    with refused(StoreUnavailable, "permission denied", "grant it CREATE"):
+        await PostgresStore(guest).__aenter__()
+    async with PostgresStore(own_cluster.conninfo):
+        pass
+    with refused(StoreUnavailable, "permission denied", "make the schema its own"):  # it cannot even look into it
+        await PostgresStore(guest).__aenter__()
+    file = own_cluster.folder / "data" / "pg_hba.conf"
+    file.write_text("host all guest all scram-sha-256\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    await asyncio.to_thread(own_cluster.restart)
+    with refused(StoreUnavailable, "password", "pg_hba.conf") as _:
+        await PostgresStore(f"{guest} password=wrong-secret").__aenter__()
+    with refused(StoreUnavailable, "does not exist", "create it first"):
+        await PostgresStore(own_cluster.conninfo.replace("dbname=postgres", "dbname=nowhere")).__aenter__()
 
 
 async def test_no_recorded_value_gets_into_the_log_of_the_database(cluster: Cluster) -> None:

@@ -135,6 +135,32 @@ async def test_an_answer_that_the_flow_refuses_leaves_the_question_open() -> Non
         assert (await backend.result("one", wait=30)).result == {"x": 1}
 
 
+async def test_one_of_several_questions_is_chosen() -> None:
+    flow = TriggerFlow("several")
+
+    @flow.chunk("ask")
+    async def ask(data: Any) -> None:
+        data.pause_for(interrupt_id=data.value, payload=f"about {data.value}", schema=str)
+
+    @flow.chunk("say")
+    async def say(data: Any) -> Any:
+        return data.value
+
+    flow.for_each().to(ask).to(say).end_for_each().end()
+    async with watching(flow, ["one", "two"]) as (backend, app, pilot):
+        await until(pilot, lambda: len(app.model.questions) == 2)
+        await until(pilot, lambda: "Waiting for you (1 of 2)" in shown(app))
+        await pilot.press("n")
+        await until(pilot, lambda: "Waiting for you (2 of 2)" in shown(app))
+        second = app.model.questions[1].id
+        await pilot.press("a", "x", "enter")
+        await until(pilot, lambda: len(app.model.questions) == 1)
+        assert app.model.questions[0].id != second
+        await pilot.press("a", "y", "enter")
+        result = (await backend.result("one", wait=30)).result
+        assert result == (["y", "x"] if second == "two" else ["x", "y"])
+
+
 async def test_cancelling_asks_first() -> None:
     async with watching(asking(bool)) as (backend, app, pilot):
         await until(pilot, lambda: app.model.questions)

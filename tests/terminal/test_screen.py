@@ -12,6 +12,8 @@ from tests.terminal.scenes import answering, crashed, crawl, payment, report, ru
 from triggerflow import TriggerFlow
 from triggerflow.backend import StoreBackend
 from triggerflow.drivers.asyncio import REAL
+from triggerflow.durable import Worker
+from triggerflow.stores import MemoryStore
 from triggerflow.terminal import safe
 from triggerflow.terminal.screen import View, reach, screen, text
 
@@ -90,3 +92,18 @@ async def test_steps_that_have_no_room_are_counted_by_what_they_do() -> None:
 
 async def _second(data: object) -> None:
     await asyncio.sleep(1)
+
+
+async def test_a_run_that_nobody_works_on_says_so() -> None:
+    flow = report()
+    async with MemoryStore() as store:
+        backend = StoreBackend(store, flow)
+        await backend.start("report", id="one")
+        async with watched(backend, "one") as model:
+            await asyncio.sleep(30)
+            assert text(screen(model, View(), 80, 24, REAL.now()))[1] == (
+                " no process works on it: start a worker with its code"
+            )
+            async with Worker(store, flow):
+                await asyncio.sleep(4)
+                assert text(screen(model, View(), 80, 24, REAL.now()))[1].endswith(" frames")

@@ -142,7 +142,8 @@ class ChunkCancelled(TriggerFlowError):
 
 
 class RunLost(TriggerFlowError):
-    """The process ended each time while this chunk ran (`max_losses` times), so that it is not started again.
+    """The process ended each time while this chunk ran, or while this source of a `for_each` was asked for items
+    (`max_losses` times), so that it is not started again.
 
     It may be the chunk that ends the process: it takes all memory, or a library in it crashes.
     """

@@ -516,12 +516,14 @@ class Suspended(Event, tag="suspended"):
 
 
 class Isolated(Event, tag="isolated"):
-    """A run begins its attempt whose earlier attempts ended with their process, so that it may be what ends it.
+    """A run begins its attempt whose earlier attempts ended with their process, so that it may be what ends it. Or a
+    lazy source is asked for items again, of which the same is true: then `opening` is the number of its block instance.
 
-    No other such run begins in this process at the same time. If the process ends now, the run is the suspect."""
+    No other one begins in this process at the same time. If the process ends now, this one is the suspect."""
 
     at: float
-    run: int
+    run: int | None = None
+    opening: int | None = None
 
 
 class Retried(Event, tag="retried"):

@@ -45,7 +45,7 @@ from .operators import compile_plan, decide, enter_chunk, for_each_around, stop_
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, first_undecided, note_provisional, take_member
-from .pulls import receive_failure, receive_items
+from .pulls import isolate, receive_failure, receive_items
 from .recovery import recover, retried, stopped
 from .results import fix_result, offer, settle
 from .retraction import confirm, retract
@@ -156,9 +156,13 @@ class Machine(Runs):
         close_if_idle(self)
 
     def _isolated(self, event: events.Isolated) -> None:
-        run = self._require_open().run(event.run)
+        if event.opening is not None:
+            isolate(self, event.opening)
+            return
+        number = event.run or 0
+        run = self._require_open().run(number)
         if run is None:
-            raise self._unknown_run(event.run)
+            raise self._unknown_run(number)
         self._require_begun(run)
         if run.interruptions is not None:
             run.interruptions.alone = True

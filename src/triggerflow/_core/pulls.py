@@ -33,6 +33,13 @@ def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callabl
     _after_pull(machine)
 
 
+def isolate(machine: Effects, opening: int) -> None:
+    """A source is asked as the only suspect of its process, see `events.Isolated`."""
+    noted = _pulling(machine, opening).interruptions
+    if noted is not None:
+        noted.alone = True
+
+
 def _leave(instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
     """Remove the pull from its completion group. The runs of its items are members already, so the group stays busy."""
     if instance.group is not None:

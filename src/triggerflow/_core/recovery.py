@@ -14,7 +14,7 @@ from .operators import Effects
 from .permits import release_sub_flow
 from .provisional import drop_member, take_member
 from .runs import SUB_FLOW
-from .state import READY, RUNNING, WAITING, Interrupt, Interruptions, RunChunk, RunState, Status
+from .state import READY, RUNNING, WAITING, BlockInstance, Interrupt, Interruptions, RunChunk, RunState, Status
 
 
 def recover(machine: Effects, resumed: Callable[[Any], None], *, lost: bool = False) -> None:
@@ -60,6 +60,8 @@ def recover(machine: Effects, resumed: Callable[[Any], None], *, lost: bool = Fa
     if state.closing is not None:  # the runs that were being cancelled ended with their process
         give_up_runs(state)
         begun = []
+    for instance in _pulling(state):
+        _pull_interrupted(instance, lost=lost)
     machine.out.extend(run for run in begun if run.phase is RUNNING)
     machine.out.extend(_due_again(state))
 
@@ -79,6 +81,18 @@ def _interrupted(run: RunChunk, *, lost: bool) -> None:
     noted.orderly = noted.alone = False
 
 
+def _pull_interrupted(instance: BlockInstance, *, lost: bool) -> None:
+    """Ask a lazy source again for items that it has not given."""
+    noted = instance.interruptions
+    if noted is None:
+        noted = instance.interruptions = Interruptions()
+    noted.count += 1
+    if lost and not noted.orderly:
+        noted.losses += 1
+        noted.lost_alone += noted.alone
+    noted.orderly = noted.alone = False
+
+
 def stopped(state: RunState, *, begun: bool = True) -> None:
     """The process has stopped all runs that were running. Without `begun` none of them has begun its first attempt."""
     for run in state.runs.values():
@@ -89,6 +103,10 @@ def stopped(state: RunState, *, begun: bool = True) -> None:
             if not begun:  # `_interrupted` counts the first attempt
                 run.attempt = 0
                 run.interruptions.count = -1
+    for instance in _pulling(state):
+        if instance.interruptions is None:
+            instance.interruptions = Interruptions()
+        instance.interruptions.orderly = True
 
 
 def retried(machine: Effects, event: events.Retried, before: RunState) -> RunState:
@@ -141,6 +159,9 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
             other.interruptions.losses = other.interruptions.lost_alone = 0
             if other is run:  # its attempt has failed
                 other.interruptions.count -= 1
+    for instance in _pulling(before):
+        if instance.interruptions is not None:
+            instance.interruptions.losses = instance.interruptions.lost_alone = 0
     return before
 
 
@@ -194,14 +215,21 @@ def _due_again(state: RunState) -> list[commands.AnyCommand]:
     # Those that are overdue fire in this order.
     pending = sorted((state.timers or {}).values(), key=lambda it: (it.due, it.id))
     timers = [commands.StartTimer(timer.id, timer.due) for timer in pending]
-    pulls = [commands.Pull(instance, 1) for instance in (state.block_instances or {}).values() if instance.pulling]
+    pulls = [commands.Pull(instance, 1) for instance in _pulling(state)]
     checks = [] if state.unchecked is None else [commands.CheckResult(*state.unchecked)]
     return [*timers, *pulls, *checks]
 
 
+def _pulling(state: RunState) -> list[BlockInstance]:
+    """The block instances whose lazy source was asked for items."""
+    if not state.pulls:
+        return []
+    return [instance for instance in (state.block_instances or {}).values() if instance.pulling]
+
+
 def _had_begun(state: RunState) -> bool:
     """Whether `recover` would change the state: an attempt would be counted, or a permit would be lost."""
-    if state.closing is not None or state.retracted or state.steps:
+    if state.closing is not None or state.retracted or state.steps or state.pulls:
         return True
     if state.grant is not None and (state.grant.held or state.grant.asked):
         return True

@@ -269,6 +269,7 @@ class _Encoder:
             "pulled": None if it.pulled is None else [self.pack(item, what) for item in it.pulled],
             "pulling": it.pulling,
             "exhausted": it.exhausted,
+            **({} if it.interruptions is None else {"interruptions": _interruptions(it.interruptions)}),
             **({} if it.giver is None else {"giver": it.giver, "fields": _places(it.fields)}),
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
@@ -370,6 +371,8 @@ class _Decoder:
         instance.source = None if stored["source"] is None else self.unpack(stored["source"])
         instance.next, instance.open = stored["next"], stored["open"]
         instance.pulling, instance.exhausted = stored["pulling"], stored["exhausted"]
+        if "interruptions" in stored:
+            instance.interruptions = Interruptions(*stored["interruptions"])
         if stored["pulled"] is not None:
             instance.pulled = deque(self.unpack(item) for item in stored["pulled"])
         if "giver" in stored:

@@ -278,7 +278,8 @@ class Interrupt(msgspec.Struct):
 
 class Interruptions:
     """How often the attempts of a run were interrupted: they have neither completed nor failed, because their process
-    has ended, or has suspended the execution.
+    has ended, or has suspended the execution. Or how often this happened to the pull of a lazy source, since it has
+    given its last items.
 
     `count` has all of these attempts, which a retry policy does not count. `losses` has those that ended with their
     process, and `lost_alone` those of them that had begun as the only suspect of their process (`events.Isolated`): a
@@ -400,7 +401,7 @@ class BlockInstance:
     work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
     at a time (`pulling`). If a running chunk gives the items, `giver` is the number of its run, and `fields` has the
     place of each item in `pulled`; it is None once the block was stopped, which then ends with its giver. For a match
-    whose cases run, `source` is the positions of these cases.
+    whose cases run, `source` is the positions of these cases. `interruptions` counts those of the open pull.
     """
 
     __slots__ = (
@@ -411,6 +412,7 @@ class BlockInstance:
         "giver",
         "group",
         "id",
+        "interruptions",
         "limiters",
         "missing",
         "next",
@@ -441,6 +443,7 @@ class BlockInstance:
         self.exhausted = True
         self.giver: int | None = None
         self.fields: deque[FieldPlace | None] | None = None
+        self.interruptions: Interruptions | None = None
 
 
 class ProposedResult(msgspec.Struct, frozen=True):

@@ -97,13 +97,19 @@ def whole(number: Any, where: str, name: str, least: int) -> int:
     return number
 
 
+#: The longest finite time, in seconds: 100 years. What is due later could not be written as a date.
+LONGEST_SECONDS = 100 * 365.25 * 86400
+
+
 def seconds(number: Any, where: str, name: str, *, above: bool = False) -> float:
-    """Check a number of seconds: 0 or more; with `above`, more than 0."""
+    """Check a number of seconds: 0 or more, up to 100 years, or infinite; with `above`, more than 0."""
     bounds = "more than 0" if above else "0 or more"
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise OptionError(f"{where}: {name} must be a number of seconds, {bounds}; got {number!r}")
-    if math.isnan(number) or number < 0 or (above and number == 0):
+    if number != number or number < 0 or (above and number == 0):
         raise DefinitionError(f"{where}: {name} must be a number of seconds, {bounds}; got {number!r}")
+    if LONGEST_SECONDS < number < math.inf:
+        raise DefinitionError(f"{where}: {name} is at most 100 years, or math.inf; got {number!r:.30} seconds")
     return number
 
 

@@ -55,6 +55,7 @@ After = Annotated[int, Parameter(help="Leave out those up to this number.", vali
 Limit = Annotated[
     int, Parameter(name=["--limit", "-n"], help="How many at most.", validator=validators.Number(gte=1, lte=1000))
 ]
+Plain = Annotated[bool, Parameter(name="--plain", negative="", help="One line for each thing that happens.")]
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="Wait for what comes, until the end.")]
 Flag = Parameter(negative="")
 
@@ -246,13 +247,13 @@ def show(
 
 
 @app.command(group=LOOK)
-def watch(id: str, /, *, at: Where = Where()) -> int:  # noqa: B008
+def watch(id: str, /, *, at: Where = Where(), plain: Plain = False) -> int:  # noqa: B008
     """Show an execution while it runs. The exit code is that of its end."""
     from . import running
 
     # On a terminal, questions are answered there.
-    use = "write" if sys.stdout.isatty() else "read"
-    return _look(at, lambda place: running.watch(place, id), use=use, follows=True)
+    use = "write" if sys.stdout.isatty() and not plain else "read"
+    return _look(at, lambda place: running.watch(place, id, plain=plain), use=use, follows=True)
 
 
 @app.command(group=LOOK)

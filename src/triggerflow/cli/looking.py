@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import msgspec
 
 from . import finding
-from .places import Place, opened
+from .places import Place, opened, quoted
 from .printing import (
     COLOURS,
     Painted,
@@ -339,10 +339,14 @@ def _asks(
     for it in asked:
         payload = "" if it.payload is None else f": {_value(it.payload)}"
         found.append(f"{it.id} (chunk {it.chunk}, {it.type}){payload}")
-        found.append(
-            f"  triggerflow answer {short(it.execution)} {it.id} VALUE{place.option()}   ({described(it.schema)})"
-        )
+        found.append(f"  {how_to_answer(it, place)}")
     return found
+
+
+def how_to_answer(it: "QuestionInfo", place: Place) -> str:
+    """The command that answers a question."""
+    words = f"{quoted(short(it.execution))} {quoted(it.id)}"
+    return f"triggerflow answer {words} VALUE{place.option()}   ({described(it.schema)})"
 
 
 def _runs(state: "StateInfo") -> list[str]:

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from . import finding
-from .looking import item_text, short
-from .places import Place, opened
+from .looking import how_to_answer, item_text, short
+from .places import Place, opened, quoted
 from .printing import as_json, harmless, note, one_line, say, shown
 from .targets import where_raised
 from .troubles import DONE, FAILED, NOT_NOW, USAGE, WAITING, Trouble, shows_traces
 from .values import described, pairs_of, value_of
 
 if TYPE_CHECKING:
-    from ..backend import AnyAction, Backend, ExecutionInfo, QuestionInfo, ResultInfo
+    from ..backend import AnyAction, Backend, ChangesInfo, ExecutionInfo, QuestionInfo, ResultInfo
     from ..flow import TriggerFlow
     from ..run.execution import Execution
 
@@ -106,9 +106,10 @@ async def _run_at(
         say(as_json(info) if json else info.id)
         return DONE
     if place.kind == "server":
-        go_on = f"it goes on at {place.name}; see it with: triggerflow watch {short(info.id)}{place.option()}"
+        go_on = f"it goes on at {place.name}; see it with: triggerflow watch {quoted(short(info.id))}{place.option()}"
     else:
-        go_on = f"it stays in {place.name}; go on with: triggerflow run {target} --id {short(info.id)}{place.option()}"
+        words = f"triggerflow run {quoted(target)} --id {quoted(info.id)}{place.option()}"
+        go_on = f"it stays in {place.name}; go on with: {words}"
     try:
         code = await carry_on(place, info.id, after=after, watch=watch, json=json)
     except asyncio.CancelledError:
@@ -151,7 +152,7 @@ async def carry_on(
     try:
         if not json:
             items.start()
-        while (info := await _idle(backend, id)).status not in FINAL:
+        while (info := await _idle(backend, id, handle)).status not in FINAL:
             await items.catch_up(info.items)
             asked = (await backend.questions(execution=id)).questions
             if not asked or not await _ask(backend, asked):
@@ -166,16 +167,32 @@ async def carry_on(
     return code
 
 
-async def _idle(backend: "Backend", id: str) -> "ExecutionInfo":
+async def _idle(backend: "Backend", id: str, handle: "Execution[Any] | None") -> "ExecutionInfo":
     """Wait until an execution has ended, or nothing happens before somebody answers a question or sends a signal."""
     cursor = (await backend.changes()).cursor
-    while True:
-        info = await backend.get(id)
-        if info.status in FINAL:
-            return info
-        if info.status == "waiting" and (info.due is None or (await backend.questions(execution=id)).questions):
-            return info
-        cursor = (await backend.changes(cursor, wait=30)).cursor
+    # A parent whose sub-flow waits is "running" in the store, until it is parked.
+    settled = None if handle is None else asyncio.ensure_future(handle.async_settled())
+    changing: asyncio.Future[ChangesInfo] | None = None
+    try:
+        while True:
+            idle = settled is not None and settled.done()
+            if handle is not None and idle:
+                await handle.async_committed(lambda: None)
+            info = await backend.get(id)
+            if idle or info.status in FINAL:
+                return info
+            if info.status == "waiting" and (info.due is None or (await backend.questions(execution=id)).questions):
+                return info
+            if changing is None or changing.done():
+                cursor = cursor if changing is None else changing.result().cursor
+                changing = asyncio.ensure_future(backend.changes(cursor, wait=30))
+            waits = [changing] if settled is None else [changing, settled]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left: list[asyncio.Future[Any]] = [it for it in (settled, changing) if it is not None]
+        for it in left:
+            it.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class _Items:
@@ -224,13 +241,13 @@ async def _waiting(place: Place, id: str, asked: "Sequence[QuestionInfo]", json:
     for it in asked:
         payload = "" if it.payload is None else f": {shown(it.payload)}"
         note(f"{id} waits for an answer to {it.id} (chunk {it.chunk}){payload}")
-        note(f"  triggerflow answer {short(it.execution)} {it.id} VALUE{place.option()}   ({described(it.schema)})")
+        note(f"  {how_to_answer(it, place)}")
     if not asked:
         contract = await place.backend.contract(info.flow, definition=info.definition)
         names = [it.name for it in contract.signals if it.external]
         which = f" ({', '.join(names)})" if names else ""
         note(f"{id} waits for a signal{which}")
-        note(f"  triggerflow signal {short(id)} {names[0] if names else 'NAME'} VALUE{place.option()}")
+        note(f"  triggerflow signal {quoted(short(id))} {quoted(names[0]) if names else 'NAME'} VALUE{place.option()}")
     return WAITING
 
 
@@ -422,17 +439,18 @@ async def _line(prompt: str) -> str:
 # -- watch -------------------------------------------------------------------------------------------------------------
 
 
-async def watch(place: Place, id: str) -> int:
+async def watch(place: Place, id: str, *, plain: bool = False) -> int:
     """Show an execution while it runs, wherever that is."""
     info = await finding.execution(place.backend, id)
-    return await look_on(place.backend, info.id)
+    return await look_on(place.backend, info.id, plain=plain)
 
 
-async def look_on(backend: "Backend", id: str) -> int:
-    """Show an execution until it has ended; return the exit code of its end."""
+async def look_on(backend: "Backend", id: str, *, plain: bool = False) -> int:
+    """Show an execution until it has ended; return the exit code of its end. With `plain`: as lines, also on a
+    terminal."""
     from ..terminal import watch as show
 
-    status = await show(backend, id)
+    status = await show(backend, id, plain=plain or None)
     if status not in FINAL:
         return WAITING if status == "waiting" else DONE
     if sys.stdout.isatty():  # the screen is gone now; lines of text have told the end

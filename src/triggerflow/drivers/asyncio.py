@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -545,7 +546,14 @@ class AsyncioDriver:
 
             runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
             self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
-        self._sources.pull(command.instance, command.count)
+        instance = command.instance
+        error = alone = None
+        if instance.interruptions is not None:
+            if self.runtime.losses_are_over(instance):
+                error = self.runtime.lost(instance)
+            elif self.runtime.is_suspect(instance):
+                alone = partial(self.runtime.durability.alone, self.runtime, instance)
+        self._sources.pull(instance, command.count, error, alone)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:

@@ -16,7 +16,7 @@ and its feeds are closed then.
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import Context
@@ -25,6 +25,7 @@ from threading import Condition
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from weakref import ref
 
+from .._core.errors import ExecutionClosed, ExecutionSuspended, StoreError
 from .._core.frozen import FrozenSet
 from .._core.state import BlockInstance
 from .._core.values import has_method
@@ -39,6 +40,10 @@ T = TypeVar("T")
 _Items = tuple[list[Any], bool, BaseException | None]
 #: Called with the next items, whether there are no more, and the exception that the source has raised.
 Reply = Callable[[list[Any], bool, BaseException | None], None]
+
+
+#: Awaits a call when nothing else that may end the process begins at the same time; see `Durability.alone`.
+Alone = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Sources:
@@ -66,11 +71,19 @@ class Sources:
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
-    def pull(self, instance: BlockInstance, count: int) -> None:
-        """Ask for at most `count` next items of a block instance. A block instance has one pull at a time."""
+    def pull(
+        self, instance: BlockInstance, count: int, error: BaseException | None = None, alone: Alone | None = None
+    ) -> None:
+        """Ask for at most `count` next items of a block instance. A block instance has one pull at a time.
+
+        `error`: the source is not opened any more, and fails with this. `alone`: the source may be what has ended
+        earlier processes; this begins it as the only suspect."""
         feed = self._feeds.get(instance.id)
         if feed is None:
-            feed = self._feeds[instance.id] = self._open(instance)
+            feed = self._open(instance) if error is None else _InMemory(self._loop, self._base, (), 0, error)
+            if alone is not None:
+                feed = _Suspect(self._loop, self._base, feed, alone)
+            self._feeds[instance.id] = feed
 
         def reply(items: list[Any], done: bool, error: BaseException | None) -> None:
             if self._feeds.get(instance.id) is not feed:  # the feed was stopped before its items came
@@ -214,6 +227,53 @@ class _InMemory:
 
     def forget(self) -> None:
         pass
+
+
+# -- one that may end the process --------------------------------------------------------------------------------------
+
+
+class _Suspect:
+    """A source that may be what has ended earlier processes: it is asked for the first time when its turn has come."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, base: Context, feed: _Feed, alone: Alone) -> None:
+        self.what = feed.what
+        self._loop = loop
+        self._base = base
+        self._feed = feed
+        self._alone: Alone | None = alone
+        self._waiting: asyncio.Task[None] | None = None
+
+    def ask(self, count: int, reply: Reply) -> None:
+        alone, self._alone = self._alone, None
+        if alone is None:
+            self._feed.ask(count, reply)
+        else:
+            self._waiting = start_task(self._loop, self._begin(alone, count, reply), self._base.copy(), quiet=True)
+
+    async def _begin(self, alone: Alone, count: int, reply: Reply) -> None:
+        answered: asyncio.Future[None] = self._loop.create_future()
+
+        def answer(*items: Any) -> None:
+            if not answered.done():
+                answered.set_result(None)
+            reply(*items)
+
+        async def ask() -> None:
+            self._feed.ask(count, answer)
+            await answered
+
+        with suppress(ExecutionClosed, ExecutionSuspended, StoreError):  # the execution goes on elsewhere, or nowhere
+            await alone(ask)
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        if self._waiting is not None:
+            self._waiting.cancel()
+        return self._feed.stop()
+
+    def forget(self) -> None:
+        if self._waiting is not None:
+            destroy([self._waiting])
+        self._feed.forget()
 
 
 # -- in a task ---------------------------------------------------------------------------------------------------------

@@ -127,8 +127,10 @@ class Execution(ResourceHolder, Generic[ResultT]):
         ingress.check_patience(timeout, "execution.start()")
         self._refuse_own_chunk("async_start")
 
+        begins_here = runtime.durability.is_only_here(runtime)
+
         async def start() -> Any:
-            if not runtime.durability.outlives_loop:
+            if begins_here:
                 runtime.begin(value, delay)
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
@@ -136,7 +138,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
                 raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
             return runtime.outcome() if runtime.has_outcome() else None
 
-        if runtime.durability.outlives_loop:
+        if not begins_here:
             await perform(runtime, actions.BEGIN, value, delay)
         return await ingress.from_outside(runtime, start)
 

@@ -36,7 +36,7 @@ from .._core.recovery import outstanding
 from .._core.signals import FieldPlace
 from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import awaits_answers_only, first_due, pending_signals
-from ..build.arguments import seconds, text
+from ..build.arguments import LONGEST_SECONDS, seconds, text
 from . import tracing
 from .attempts import Attempt
 from .interrupts import admit, describe_interrupt, is_checkable
@@ -754,9 +754,11 @@ def checked(runtime: ExecutionRuntime, name: str, value: Any) -> Any:
 
 
 def check_delay(delay: Any) -> None:
-    """Raise `UsageError` unless this is a finite number of seconds from 0 on."""
+    """Raise `UsageError` unless this is a number of seconds from 0 to 100 years."""
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
         raise UsageError(f"a delay must be a finite number of seconds from 0 on, got {delay!r}")
+    if delay > LONGEST_SECONDS:
+        raise UsageError(f"a delay is at most 100 years, got {delay!r:.30} seconds")
 
 
 def check_delayed(delay: Any, id: Any, keeps_open: Any, settle: bool) -> None:

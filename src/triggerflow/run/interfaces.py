@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from .._core.commands import AnyCommand
 from .._core.errors import MissingResource, UsageError
 from .._core.events import Event, Started
-from .._core.state import RunChunk
+from .._core.state import BlockInstance, RunChunk
 
 if TYPE_CHECKING:
     from .actions import Action
@@ -126,6 +126,10 @@ class Durability:
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """Wait until every record is in the store."""
 
+    def is_only_here(self, runtime: ExecutionRuntime) -> bool:
+        """Whether no other process can run the execution or ask for it: it is in no store yet, nor can it be."""
+        return True
+
     async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
         """Perform an action for a caller, in whichever process the execution runs. Only if it `outlives_loop`."""
         raise NotImplementedError
@@ -149,8 +153,11 @@ class Durability:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
 
-    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Begin a run as the only suspect of this process, and await it. Only if it `outlives_loop`."""
+    async def alone(
+        self, runtime: ExecutionRuntime, begun: RunChunk | BlockInstance, call: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Begin a run, or the pull of a source, as the only suspect of this process, and await it. Only if it
+        `outlives_loop`."""
         raise NotImplementedError
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:

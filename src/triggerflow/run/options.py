@@ -112,6 +112,10 @@ def check_labels(labels: Any, where: str) -> dict[str, str]:
     if not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise OptionError(f"{where}: the keys and values of labels must be strings")
     checked = {str.__str__(key): str.__str__(value) for key, value in given.items()}
+    try:
+        "".join((*checked, *checked.values())).encode()
+    except UnicodeEncodeError:
+        raise OptionError(f"{where}: a key or value of labels contains half of a surrogate pair") from None
     long = any(len(key) > MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE for key, value in checked.items())
     if long or len(checked) > MAX_LABELS or "" in checked:
         raise OptionError(

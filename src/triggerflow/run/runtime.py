@@ -30,7 +30,7 @@ from .._core.errors import (
 )
 from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
-from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
+from .._core.state import UNSET, BlockInstance, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
 from . import actions, ingress, tracing
@@ -263,12 +263,12 @@ class ExecutionRuntime:
         `UsageError` if the execution was not started and has nothing to do.
         """
         self._require_work()
-        if not self.has_ended:
+        if self.machine.state.started and timeout is None and not self.options.keep_open:
+            while (ended := self.ended()) is not None:  # `until`, inlined: thousands may wait here
+                await ended
+        elif not self.has_ended:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
-            elif self.machine.state.started and timeout is None:
-                while (ended := self.ended()) is not None:  # `until`, inlined: thousands may wait here
-                    await ended
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
@@ -370,17 +370,17 @@ class ExecutionRuntime:
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
 
         Raises `WrongLoopError` on another event loop, where the future would never be done. Raises the reason of the
-        suspension if the execution was suspended in this process.
+        suspension if the execution was suspended in this process before its end was in the store.
         """
-        if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended.with_traceback(None)
         if self.has_ended:
             return None
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended.with_traceback(None)
         loop = asyncio.get_running_loop()
         driver = self.driver if self.machine.state.status in FINAL else ingress.driver_of(self)
         if driver is not None and driver.loop is not loop:
             raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
-        if self.has_ended:  # a time limit was over when the driver was made
+        if self.machine.state.status in FINAL and self.has_ended:  # a time limit was over when the driver was made
             return None
         waiter: asyncio.Future[None] = loop.create_future()
         others = self._others
@@ -573,34 +573,47 @@ class ExecutionRuntime:
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run. Raises `RunLost` if it is not started again, see `losses_are_over`."""
+        if run.attempt > 1:
+            return self._invoke_again(run)
+        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def _invoke_again(self, run: RunChunk) -> Awaitable[Any]:
+        def call() -> Awaitable[Any]:
+            data = TriggerFlowRuntimeData(self, run)
+            return finishing(data, self.program.invokers[run.node.index](data))
+
         if run.interruptions is not None and self.durability.outlives_loop:
             if self.losses_are_over(run):
-                raise self._lost(run)
-            if run.interruptions.losses >= SUSPECT_AFTER and run.node.kind is not OperatorKind.SUB_FLOW:
-                return self.durability.alone(self, run, lambda: self._call(run))
-        return self._call(run)
+                raise self.lost(run)
+            if self.is_suspect(run):
+                return self.durability.alone(self, run, call)
+        return call()
 
-    def _call(self, run: RunChunk) -> Awaitable[Any]:
-        data = TriggerFlowRuntimeData(self, run)
-        call = self.program.invokers[run.node.index](data)
-        return call if run.attempt == 1 else finishing(data, call)
-
-    def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
-        """Whether a chunk is what ends its process, so that it is not started again. In memory never.
+    def losses_are_over(self, it: RunChunk | BlockInstance, times: int = 1) -> bool:
+        """Whether a chunk, or a lazy source, ends its process, so that it is not started again. In memory never.
 
         A process that ends takes all its runs with it. So after two losses a run begins as the only suspect of its
         process, and only the losses after that count against it."""
-        noted, limit = run.interruptions, self.options.max_losses
-        if noted is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+        noted, limit = it.interruptions, self.options.max_losses
+        if noted is None or it.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
             return False
         return noted.losses >= limit * times and noted.lost_alone >= limit - SUSPECT_AFTER
 
-    def _lost(self, run: RunChunk) -> RunLost:
-        losses = 0 if run.interruptions is None else run.interruptions.losses
+    def is_suspect(self, it: RunChunk | BlockInstance) -> bool:
+        """Whether a chunk, or a lazy source, may be what ends its process, so that it begins alone."""
+        noted = it.interruptions
+        if noted is None or it.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+            return False
+        return noted.losses >= SUSPECT_AFTER
+
+    def lost(self, it: RunChunk | BlockInstance) -> RunLost:
+        """What a chunk, or a lazy source, fails with that is not started again."""
+        losses = 0 if it.interruptions is None else it.interruptions.losses
+        what = f"chunk {it.node.name!r}" if isinstance(it, RunChunk) else f"the source of the items of {it.node.id!r}"
         return RunLost(
-            f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is not "
-            "started again: it may be what ends the process, for example by its use of memory "
-            f"(max_losses={self.options.max_losses}; flow.async_retry starts it again)"
+            f"{what} of {self!r} ran each time that its process ended ({losses} times), and is not started again: it "
+            f"may be what ends the process, for example by its use of memory (max_losses={self.options.max_losses}; "
+            "flow.async_retry starts it again)"
         )
 
     def handle_for(self, run: RunChunk) -> Execution:

@@ -10,8 +10,11 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .._core.freezing import freeze
+from .._core.frozen import FrozenDict, FrozenList, FrozenSet
+from .._core.values import type_name
 
 T = TypeVar("T")
+_BUILTINS: dict[type[Any], type[Any]] = {FrozenList: list, FrozenDict: dict, FrozenSet: set}
 Operation = Literal["set", "append", "delete"]
 
 
@@ -115,7 +118,7 @@ class SharedData:
         """Append to the list at a key. The list is replaced by a new one, because records refer to the old one."""
 
         def change() -> None:
-            self.set(key, [*items(key, self._values.get(key, ())), value], emit=emit, by=by)
+            self.set(key, [*list_at("flow_data", key, self._values.get(key, ())), value], emit=emit, by=by)
 
         self.locked(change)
 
@@ -134,8 +137,13 @@ class SharedData:
             execution.flow_data_changed(run, key, value, digest)
 
 
-def items(key: str, held: Any) -> list[Any] | tuple[Any, ...]:
-    """The list at a key that is appended to. Raises `TypeError` for a value of another type."""
+def list_at(what: str, key: str, held: Any) -> list[Any] | tuple[Any, ...]:
+    """The list at a key of `what` that is appended to. Raises `TypeError` for a value of another type."""
     if not isinstance(held, list | tuple):
-        raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+        raise TypeError(f"{what}[{key!r}] has a value of type {builtin_name(held)}; only a list can be appended to")
     return cast("list[Any] | tuple[Any, ...]", held)
+
+
+def builtin_name(value: Any) -> str:
+    """The name of a value's type as its user knows it."""
+    return next((kind.__name__ for own, kind in _BUILTINS.items() if type(value) is own), type_name(value))

@@ -16,6 +16,7 @@ from . import actions, ingress
 from .actions import perform
 from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
+from .shared import list_at
 
 if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
@@ -71,9 +72,7 @@ class State:
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         key = text(key)
-        held: Any = ingress.held_value(self._runtime, self._repeated, key, ())
-        if not isinstance(held, list | tuple):
-            raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+        list_at("state", key, ingress.held_value(self._runtime, self._repeated, key, ()))
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
@@ -258,7 +257,11 @@ class FlowState:
             self._runtime.shared.set(key, value, emit=emit, by=self._by(digest))
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
+        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type.
+
+        If another process has set the key to such a value, and this one has not heard of it, the append is committed
+        without effect, and a warning is logged.
+        """
         key = text(key)
         digest = self._digest("append", value)
         if not self._repeats(key, digest):
@@ -273,9 +276,8 @@ class FlowState:
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """Like `get`, but of a durable execution all that was committed before the call. Raises `StoreUnavailable`."""
-        runtime = self._runtime
-        if runtime.log is not None:
-            await (runtime.shared.refresh() if ingress.is_here(runtime) else ingress.carry(runtime, self._refresh))
+        if self._runtime.log is not None:
+            await self._refreshed()
         return self.get(key, default)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
@@ -283,12 +285,19 @@ class FlowState:
         await self._awaited(lambda: self.set(key, value, emit=emit))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `append`."""
+        """Like `append`, but in a durable execution the value that counts is the one that was committed before the
+        call. Raises `StoreUnavailable`."""
+        if self._runtime.log is not None:
+            await self._refreshed()
         await self._awaited(lambda: self.append(key, value, emit=emit))
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
         await self._awaited(lambda: self.delete(key, emit=emit))
+
+    async def _refreshed(self) -> None:
+        runtime = self._runtime
+        await (runtime.shared.refresh() if ingress.is_here(runtime) else ingress.carry(runtime, self._refresh))
 
     async def _refresh(self) -> None:
         await self._runtime.shared.refresh()

@@ -20,7 +20,7 @@ import msgspec
 from .._core.errors import DefinitionError, PayloadError, SnapshotError, without_values
 from .._core.events import Failure
 from .._core.freezing import freeze
-from .._core.frozen import PLAIN, TAG
+from .._core.frozen import PLAIN, TAG, FrozenDict, FrozenList
 from .._core.signals import FieldPlace
 from ..build.sources import Source, source_of
 from .marked import MARKED, mark
@@ -357,10 +357,13 @@ class Types:
         )
         return PayloadError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; {hint}")
 
-    def unpack(self, data: Any) -> Any:
-        """The value of recorded data. Raises `SnapshotError` for an unknown tag or class, and for damaged data."""
+    def unpack(self, data: Any, *, owned: bool = False, frozen: bool = False) -> Any:
+        """The value of recorded data. Raises `SnapshotError` for an unknown tag or class, and for damaged data.
+
+        `owned`: nobody else uses the data, so that its lists and dicts become those of the value, or are emptied while
+        it is made: a large value is not in memory twice. Then the value can be made `frozen`, see `freeze`."""
         try:
-            return self._unpack(data, 0)
+            return self._unpack_owned(data, 0, frozen) if owned else self._unpack(data, 0)
         except RecursionError:  # called from deep inside a recursion of the user's
             raise SnapshotError(
                 "a recorded value cannot be read: it and the calls around it exceed the recursion limit of Python"
@@ -400,6 +403,21 @@ class Types:
 
             why = str(error) if isinstance(error, Misfit) else without_values(error)
             raise SnapshotError(f"a recorded value with the tag {tag!r} is damaged: {why}") from None
+
+    def _unpack_owned(self, data: Any, depth: int, frozen: bool) -> Any:
+        """See `unpack`. What has a tag is made anew."""
+        kind = cast("type[Any]", type(data))
+        if depth < DEPTH + _INNER and (kind is list or (kind is dict and "$" not in data)):
+            for at, item in enumerate(data) if kind is list else data.items():
+                if type(item) is list or type(item) is dict:
+                    data[at] = self._unpack_owned(item, depth + 1, frozen)
+            if not frozen:
+                return data
+            made = FrozenList(data) if kind is list else FrozenDict(data)
+            data.clear()
+            return made
+        value = self._unpack(data, depth)
+        return freeze(value) if frozen else value
 
     def _unpack_tagged(self, tag: str, data: Any, depth: int) -> Any:
         if tag in _readers():

@@ -544,7 +544,8 @@ class App:
         frames = call.query.get("frames", 0)
         last = call.headers.get("last-event-id")
         if last is not None:
-            check_text(last, "Last-Event-ID", 2048)
+            if not 0 < len(last) <= 2048:
+                raise refused("bad_request", "Last-Event-ID is the id of an event")
             number, colon, cursor = last.partition(":") if id is not None else ("", ":", last)
             if number.isascii() and number.isdigit() and len(number) < 17:
                 frames = int(number)

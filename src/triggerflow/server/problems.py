@@ -36,6 +36,9 @@ def without_places(error: TriggerFlowError, parts: Mapping[str, str] | None = No
     elif found.code == "bad_request":  # what is wrong by itself was refused before; this does not fit what is there
         found = problem("not_possible", detail)
         return Refused(msgspec.structs.replace(found, code="bad_request"))
+    elif found.code == "value_does_not_fit" and "id" in (parts or {}):
+        # what fits depends on the execution, and the description of the server cannot say it
+        found = msgspec.structs.replace(problem("not_possible", detail), code=found.code)
     else:
         return error
     return Refused(msgspec.structs.replace(found, detail=detail))

@@ -1,10 +1,11 @@
 """`Server`: serves an application with uvicorn, and stops in order while streams are open."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
 from ipaddress import ip_address
+from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -71,10 +72,12 @@ class Server(uvicorn.Server):
     def _listeners(self) -> list[socket.socket]:
         return [it for server in self.servers for it in server.sockets]
 
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until interrupted."""
-        with suppress(KeyboardInterrupt):  # it has stopped in order then
-            super().run(sockets)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came: stop, and at a second SIGINT at once. It is not raised again afterwards, as uvicorn does: that
+        would end the process before whoever awaits `serve` has closed the store."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the sockets; called by `serve`."""

@@ -129,6 +129,7 @@ class Streams:
         if self._ticker is None:
             self._ticker = start_task(asyncio.get_running_loop(), self._tick(), quiet=True)
         leaving = start_task(asyncio.get_running_loop(), _left(receive, stream), quiet=True)
+        broken = False  # cut while a piece was sent
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             async with closing(pieces(stream)) as found:
@@ -146,10 +147,11 @@ class Streams:
         except asyncio.CancelledError:
             if not stream.survives():
                 raise
+            broken = True
         finally:
             self.open.discard(stream)
             leaving.cancel()
-            if stream.why == LATE or (stream.why and not events):
+            if broken or (stream.why and not events):
                 await self._cut(scope)
 
     async def _cut(self, scope: MutableMapping[str, Any]) -> None:

@@ -49,7 +49,8 @@ _GONE = 10_000
 
 
 class _Entry(msgspec.Struct):
-    """One execution. Readers of `row.owner` have to check that this owner is alive."""
+    """One execution. Its row is what the last write has left: readers need `MemoryStore._row`, which adds what changes
+    without a write of the execution, and the number of questions."""
 
     row: ExecutionRow
     #: orders executions that were created at the same moment
@@ -82,12 +83,14 @@ class _Log:
 
     def add(self, kind: _Kind, names: Iterable[str], writer: str = "") -> None:
         """Note that these have changed, and wake waiters. `writer` is the owner that has appended to them."""
-        changes = self._changes
+        changes, before = self._changes, self.number
         for name in names:
             self.number += 1
-            changes.pop((kind, name, writer), None)
-            changes[kind, name, writer] = self.number
-        self.wake(writer)
+            key = (kind, name, writer)
+            changes.pop(key, None)
+            changes[key] = self.number
+        if self.number > before:
+            self.wake(writer)
 
     def wake(self, writer: str = "") -> None:
         """Wake all waiters except those that the appends of this owner do not concern."""
@@ -228,6 +231,7 @@ class MemoryStore(OpenedInScripts):
         else:
             self.data.owners.pop(self._owner, None)
         self.data.log.add("executions", [entry.row.id for entry in owned])
+        self.data.log.wake()  # also who waits for changes of this store
 
     def crash(self) -> None:
         """Simulate the death of the process: close without a release. Other owners can claim its executions after the
@@ -242,48 +246,48 @@ class MemoryStore(OpenedInScripts):
     async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
         self._begin()
-        changed: dict[str, _Entry] = {}
+        data = self.data
+        rows: dict[str, ExecutionRow] = {}  # as they will be if all appends are accepted
         for add in appends:
-            entry = changed.get(add.execution)
+            row = rows.get(add.execution)
             if add.create is not None:
-                entry = changed[add.execution] = self._created(add, add.create, changed)
-            elif entry is None:
-                now = self._required(add.execution, reopens=add.reopens)
-                entry = changed[add.execution] = msgspec.structs.replace(
-                    now, records=[], items=[], payloads=set(), questions=dict(now.questions)
-                )
-            elif entry.row.status in FINAL_STATUSES:
-                raise _ended_error(entry.row)
-            elif entry.row.owner is None:
-                raise self._not_owned(entry.row)
-            _extend(entry, add, self._owner)
-        for name, entry in changed.items():
-            if not (before := self.data.executions.get(name)):
-                self.data.add(entry)
-            else:
-                before.row = entry.row
-                before.records += entry.records
-                before.items += entry.items
-                before.payloads |= entry.payloads
-                before.questions = entry.questions
+                row = self._created(add, add.create, rows)
+            elif row is None:
+                row = self._required(add.execution, reopens=add.reopens).row
+            elif row.status in FINAL_STATUSES:
+                raise _ended_error(row)
+            elif row.owner is None:
+                raise self._not_owned(row)
+            rows[add.execution] = _row_after(row, add, self._owner)
         requests: list[str] = []
         released: list[str] = []
-        shared, flows = self.data.shared, set[str]()
+        flows, of = set[str](), set[str]()
         for add in appends:
-            flow = self.data.executions[add.execution].row.flow
-            shared.apply(flow, add)
-            flows.update([flow] if add.shared else [])
-            for digest, data in add.payloads.items():
-                self.data.payloads.setdefault(digest, bytes(data))
-            freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
-            requests += self._reply(add)
-            released += freed
-        self.data.log.add("executions", changed, "" if any(add.releases for add in appends) else self._owner)
-        self.data.log.add("executions", released)
-        self.data.log.add("requests", requests)
-        self.data.log.add("flows", flows)
-        of = {entry.row.flow for entry in changed.values()}
-        return {flow: number for flow in of if (number := shared.newest(flow))}
+            if add.create is not None:
+                data.created += 1
+                data.add(_Entry(rows[add.execution], data.created))
+            entry = data.executions[add.execution]
+            _extend(entry, add)
+            flow = entry.row.flow
+            of.add(flow)
+            if add.shared:
+                flows.add(flow)
+            if add.listens is not None or add.shared or data.shared.has(flow):
+                data.shared.apply(flow, add)
+            for digest, payload in add.payloads.items():
+                data.payloads.setdefault(digest, bytes(payload))
+            if add.replies or add.taken:
+                requests += self._reply(add)
+        for name, row in rows.items():
+            data.executions[name].row = row
+        for add in appends:
+            if add.releases:
+                released += self._free_tree(data.executions[add.execution])
+        data.log.add("executions", rows, "" if any(add.releases for add in appends) else self._owner)
+        data.log.add("executions", released)
+        data.log.add("requests", requests)
+        data.log.add("flows", flows)
+        return {flow: number for flow in of if (number := data.shared.newest(flow))}
 
     def _reply(self, add: Append) -> Iterator[str]:
         """Mark and answer the requests of an append. The ids of those that have changed."""
@@ -299,13 +303,12 @@ class MemoryStore(OpenedInScripts):
                 self.data.replied[found.id] = msgspec.structs.replace(found, reply=reply)
                 yield found.id
 
-    def _created(self, add: Append, row: ExecutionRow, changed: dict[str, _Entry]) -> _Entry:
+    def _created(self, add: Append, row: ExecutionRow, others: Collection[str]) -> ExecutionRow:
         if row.id != add.execution:
             raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
-        if row.id in self.data.executions or row.id in changed:
+        if row.id in self.data.executions or row.id in others:
             raise StoreConflict(f"execution {row.id!r} exists already")
-        self.data.created += 1
-        return _Entry(msgspec.structs.replace(row, updated=add.at, records=0, items=0), self.data.created)
+        return msgspec.structs.replace(row, updated=add.at, records=0, items=0, questions=0)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
@@ -765,11 +768,13 @@ class MemoryStore(OpenedInScripts):
         return StoreConflict(f"execution {row.id!r} is not run by owner {self._owner} any more: {now_with}")
 
     def _row(self, entry: _Entry) -> ExecutionRow:
-        row = entry.row
+        row, questions = entry.row, len(entry.questions)
         heard = self.data.shared.heard(row.flow, row.id)
         if row.owner is not None and self.data.owners.get(row.owner, 0) <= self._clock():
-            return msgspec.structs.replace(row, owner=None, heard=heard)
-        return row if heard is None else msgspec.structs.replace(row, heard=heard)
+            return msgspec.structs.replace(row, owner=None, heard=heard, questions=questions)
+        if heard is None and not questions:
+            return row
+        return msgspec.structs.replace(row, heard=heard, questions=questions)
 
     def _free(self, flows: set[str], without: set[str]) -> Iterator[_Entry]:
         for entry in self.data.executions.values():
@@ -804,21 +809,36 @@ def _order(question: Question) -> tuple[float, str, str]:
     return question.since, question.execution, question.id
 
 
-def _extend(entry: _Entry, add: Append, owner: str) -> None:
-    """Add an append to a draft of an entry. The draft becomes visible only if all other appends of the call succeed."""
-    row = entry.row
+def _row_after(row: ExecutionRow, add: Append, owner: str) -> ExecutionRow:
+    """The row of an execution after an append. Raises `StoreConflict` if the append does not follow what is there."""
     if add.first != row.records:
         raise StoreConflict(
             f"execution {row.id!r} has {row.records} records: the next one is number {row.records}, not {add.first}"
         )
     items = row.items
-    for number, record in enumerate(add.records, add.first):
-        entry.records.append((number, record))
+    for record in add.records:
         if record.item:
             if record.item <= items:
                 raise StoreConflict(f"execution {row.id!r} has stream item {record.item} already")
             items = record.item
-            entry.items.append((items, record.data))
+    ends = add.status in FINAL_STATUSES
+    changed = add.records or add.status != row.status or add.due != row.due
+    return msgspec.structs.replace(
+        row,
+        status=add.status,
+        due=add.due,
+        updated=max(row.updated, add.at) if changed else row.updated,
+        records=row.records + len(add.records),
+        items=items,
+        owner=None if ends or add.releases else owner,
+        error=add.error if ends else None,
+    )
+
+
+def _extend(entry: _Entry, add: Append) -> None:
+    """Add what an accepted append has besides the row."""
+    entry.records += enumerate(add.records, add.first)
+    entry.items += [(record.item, record.data) for record in add.records if record.item]
     entry.payloads |= add.payloads.keys()
     for id, data in add.questions.items():
         if data is None:
@@ -827,18 +847,6 @@ def _extend(entry: _Entry, add: Append, owner: str) -> None:
             entry.questions[id] = (entry.questions[id][0] if id in entry.questions else add.at, data)
     if add.status in FINAL_STATUSES:
         entry.questions.clear()
-    changed = bool(add.records) or (add.status, add.due) != (row.status, row.due)
-    entry.row = msgspec.structs.replace(
-        row,
-        status=add.status,
-        due=add.due,
-        updated=max(row.updated, add.at) if changed else row.updated,
-        records=row.records + len(add.records),
-        items=items,
-        owner=None if add.releases or add.status in FINAL_STATUSES else owner,
-        error=add.error if add.status in FINAL_STATUSES else None,
-        questions=len(entry.questions),
-    )
 
 
 def _ended_error(row: ExecutionRow) -> StoreConflict:

@@ -44,6 +44,10 @@ class SharedTables:
     def _of(self, flow: str) -> _FlowData:
         return self._flows.setdefault(flow, _FlowData())
 
+    def has(self, flow: str) -> bool:
+        """Whether a flow has shared data, or executions that listen to some."""
+        return flow in self._flows
+
     def newest(self, flow: str) -> int:
         """The number of the newest change of a flow."""
         return self._flows[flow].newest if flow in self._flows else 0
@@ -52,9 +56,6 @@ class SharedTables:
         """Apply what an append says about shared data. The append was accepted."""
         if add.listens is not None:
             self.listen(flow, add.execution, add.listens, add.heard)
-        data = self._flows.get(flow)
-        if data is None and not add.shared:
-            return
         data = self._of(flow)
         listener = data.listeners.get(add.execution)
         if listener is not None and add.heard is not None:

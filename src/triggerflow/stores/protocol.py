@@ -235,15 +235,15 @@ class Append(msgspec.Struct, kw_only=True):
     releases: bool = False
     #: replies to requests of this execution. One for a request that is unknown, was withdrawn, is one of another
     #: execution, or has a reply already, is skipped
-    replies: list[Reply] = []
+    replies: Sequence[Reply] = ()
     #: ids of requests of this execution whose records are in this append, and whose reply comes later: an owner that
     #: takes over finds them marked as `Request.taken`
-    taken: list[str] = []
+    taken: Sequence[str] = ()
     #: the questions that were opened (their data) and closed (None), by the id of the interrupt. One that is open
     #: already gets the new data, and stays as old as it is. An execution that has ended has no open questions
     questions: dict[str, bytes | None] = {}
     #: changes of the shared data of its flow, in their order
-    shared: list[SharedChange] = []
+    shared: Sequence[SharedChange] = ()
     #: from now on the execution listens to exactly these keys of the shared data. One that has ended listens to none
     listens: Collection[str] | None = None
     #: for one that listens: up to which change it has taken them. Default: as before, and for one that begins to listen

@@ -24,7 +24,7 @@ from ..run.environment import Environment
 from . import answers, safe
 from .feed import Feed
 from .model import Happened, Model
-from .screen import Line, View, reach, rows, screen, value_lines
+from .screen import Line, View, question_of, reach, rows, screen, value_lines
 
 #: How often the screen is painted at most, in a second; and at least, while time goes on.
 PAINTS, LEAST = 12, 2
@@ -110,6 +110,7 @@ class Watching(App[None]):
         Binding("q", "leave", show=False),
         Binding("ctrl+c", "leave", show=False, priority=True),
         Binding("a", "answer", show=False),
+        Binding("n", "next", show=False),
         Binding("c", "cancel", show=False),
         Binding("tab", "panel", show=False, priority=True),
         Binding("shift+tab", "panel", show=False, priority=True),
@@ -214,9 +215,15 @@ class Watching(App[None]):
         self._dirty = True
 
     def action_answer(self) -> None:
-        """Answer the first open question."""
+        """Answer the open question that is shown."""
         if self.model.questions and not self.model.ended:
-            self.push_screen(Asking(self, self.model.questions[0]))
+            self.push_screen(Asking(self, question_of(self.model.questions, self.view.question)[1]))
+
+    def action_next(self) -> None:
+        """Show the next open question."""
+        self.view.question += 1
+        self.view.chosen = None
+        self._dirty = True
 
     def action_cancel(self) -> None:
         """Cancel the execution, after a confirmation."""

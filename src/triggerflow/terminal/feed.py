@@ -12,6 +12,8 @@ from .model import Happened, Model, Step
 _TURN = 0.02
 #: The pauses before a backend is asked again that could not be reached, in seconds.
 _AGAIN = (0.5, 1.0, 2.0, 5.0)
+#: How often it is asked whether somebody works on the execution, in seconds.
+_LOOK = 3.0
 #: How many sub-flows are watched at once, and how deep.
 _CHILDREN, _DEPTH = 6, 3
 
@@ -33,10 +35,13 @@ class Feed:
         self._told, self._notice, self._sub_flows, self._depth = told, notice, sub_flows, depth
         self._children: dict[str, asyncio.Task[None]] = {}
         self._asking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Follow the execution until it has ended. Raises what the backend raises, unless it may work again later."""
         tries = 0
+        if self._sub_flows and not self._depth:
+            self._looking = asyncio.ensure_future(self._look_again())
         self.model.info = await self._backend.get(self.model.id)
         self.model.flow = self.model.flow or self.model.info.flow
         try:
@@ -58,6 +63,13 @@ class Feed:
             await self.read_questions()
         finally:
             await self.stop()
+
+    async def _look_again(self) -> None:
+        """Every now and then: whether somebody works on it, and when its next timer is due. No frame tells that."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            with suppress(TriggerFlowError, OSError, TimeoutError):
+                self.model.info = await self._backend.get(self.model.id)
 
     async def _follow(self) -> None:
         model = self.model
@@ -124,7 +136,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Follow no more."""
-        tasks = [*self._children.values(), *filter(None, (self._asking,))]
+        tasks = [*self._children.values(), *filter(None, (self._asking, self._looking))]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -191,10 +191,11 @@ class Step:
     def level(self, at: float, more: int) -> None:
         """So many more runs are at work from now on."""
         now = (self.levels[-1] if self.levels else 0) + more
-        self.peak = max(self.peak, now)
         if self.times and self.times[-1] >= at:
             self.levels[-1] = now
         else:
+            # one frame ends a run and begins the next: only what holds for a while counts
+            self.peak = max(self.peak, self.levels[-1] if self.levels else 0)
             self.times.append(at)
             self.levels.append(now)
 

@@ -60,6 +60,8 @@ class View:
     top: int = 0
     back: int = 0
     panel: Panel = "steps"
+    #: the number of the open question that is shown
+    question: int = 0
     #: what is said in the second line, such as that the store does not answer
     notice: str = ""
 
@@ -165,7 +167,11 @@ def footer(model: Model, view: View, width: int) -> Line:
     """The keys."""
     keys = [("q", "leave")]
     if not model.ended:
-        keys = [("a", "answer")] * bool(model.questions) + [("c", "cancel")] + keys
+        keys = [("c", "cancel"), *keys]
+        if len(model.questions) > 1:
+            keys = [("n", "next question"), *keys]
+        if model.questions:
+            keys = [("a", "answer"), *keys]
     keys += [
         ("↑↓", "steps" if view.panel == "steps" else "stream"),
         ("tab", "stream" if view.panel == "steps" else "steps"),
@@ -369,7 +375,7 @@ def _density(main: Model, step: Step, width: int, whole: float, now: float) -> L
     times = step.times
     if not times:
         return []
-    most = 1 << (step.peak - 1).bit_length()  # it grows by doubling, so that rows keep their look
+    most = 1 << (max(step.peak, step.levels[-1]) - 1).bit_length()  # it grows by doubling, so that rows keep their look
     first, last = _column(main.axis.place(times[0]), whole, width), _column(main.axis.place(now), whole, width)
     style = "running" if step.state in DOING else "failed" if step.state == "failed" else "done"
     cells: list[Part] = [(" ", "")] * first
@@ -420,7 +426,7 @@ def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, heig
     if view.chosen is not None and view.chosen < len(steps):
         title, lines = _about_step(steps[view.chosen], width, now)
     elif model.questions and not model.ended:
-        title, lines = _about_question(model.questions, width, height - 1, now)
+        title, lines = _about_question(model.questions, view.question, width, height - 1, now)
     elif model.ended:
         title, lines = _about_end(model, width)
     else:
@@ -432,9 +438,17 @@ def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, heig
     return [_fill(line, width) for line in body]
 
 
-def _about_question(questions: Sequence[QuestionInfo], width: int, room: int, now: float) -> tuple[str, list[Line]]:
-    it = questions[0]
-    number = f"1 of {len(questions)}" if len(questions) > 1 else ""
+def question_of(questions: Sequence[QuestionInfo], number: int) -> tuple[int, QuestionInfo]:
+    """The question with this number; they go round."""
+    number %= len(questions)
+    return number, questions[number]
+
+
+def _about_question(
+    questions: Sequence[QuestionInfo], number: int, width: int, room: int, now: float
+) -> tuple[str, list[Line]]:
+    number, it = question_of(questions, number)
+    which = f"({number + 1} of {len(questions)})" if len(questions) > 1 else ""
     about = f"asked by {safe.value(it.chunk, 60)} {safe.duration(now - it.since)} ago"
     if it.expires is not None:
         about += f", until {safe.duration(it.expires - now)} from now"
@@ -442,7 +456,7 @@ def _about_question(questions: Sequence[QuestionInfo], width: int, room: int, no
     payload = [] if it.payload is None else [*safe.wrap(safe.value(it.payload, 2000), width - 4)]
     lines: list[Line] = [first, *([("   ", ""), (part, "")] for part in payload[: max(room - 2, 0)])]
     lines.append([("   ", ""), (" a ", "key"), (f" {answers.wanted(it.schema)}", "dim")])
-    return f"Waiting for you {number}".rstrip(), lines
+    return f"Waiting for you {which}".rstrip(), lines
 
 
 def _about_end(model: Model, width: int) -> tuple[str, list[Line]]:

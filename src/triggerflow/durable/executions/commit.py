@@ -49,6 +49,9 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: whether executions of this session have steps that run other flows; whether some listen to shared data
+        self.has_steps = False
+        self.has_listeners = False
         #: runs that may be what has ended earlier processes
         self.suspects = Suspects()
         #: by the name of the flow and the id of its types, which the view refers to
@@ -124,10 +127,12 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
-                await self._refresh_for_new()
-                for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
-                    if buffer.has_steps and buffer.suspended is None:
-                        buffer.owner.end_sub_flows()
+                if self.has_listeners:
+                    await self._refresh_for_new()
+                if self.has_steps:
+                    for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
+                        if buffer.has_steps and buffer.suspended is None:
+                            buffer.owner.end_sub_flows()
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
                 self._end_round()
@@ -154,7 +159,7 @@ class StoreSession:
     async def _take_shared(self, batch: list[tuple[CommitBuffer, Append]], newest: Mapping[str, int]) -> None:
         """Bring the views of shared data up to what a commit has told: what it starts has to see that. Raises
         `StoreError`."""
-        for view in list(self._views.values()) if newest else ():
+        for view in list(self._views.values()):
             number, flow = newest.get(view.flow, 0), view.flow
             if number <= view.number:
                 continue
@@ -188,9 +193,14 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            left = [append for buffer, _ in batch if buffer.has_steps for append in await buffer.owner.leftovers()]
-            newest = await self.store.append([append for _, append in batch] + left)
-            await self._take_shared(batch, newest)
+            appends = [append for _, append in batch]
+            if self.has_steps:
+                for buffer, _ in batch:
+                    if buffer.has_steps:
+                        appends += await buffer.owner.leftovers()
+            newest = await self.store.append(appends)
+            if newest:
+                await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:
                 for buffer, _ in batch:

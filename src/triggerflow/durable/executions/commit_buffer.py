@@ -13,11 +13,12 @@ store is not changed by that, and the execution can continue in any process.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..._core import commands, events
 from ..._core.errors import ExecutionSuspended, WrongLoopError
+from ..._core.events import Resumed
 from ..._core.machine import Machine
 from ..._core.state import Interrupt, RunChunk, RunState, Status, StatusName
 from ..._core.timers import next_due
@@ -76,11 +77,11 @@ class Owner(Protocol):
         Returns False if the command also has to be performed after the commit."""
         ...
 
-    def written(self) -> None:
-        """Called after a commit, when the commands of its records were performed."""
+    def written(self, buffer: "CommitBuffer") -> None:
+        """Called after a commit of this buffer, when the commands of its records were performed."""
         ...
 
-    def replied(self, replies: list[Reply]) -> None:
+    def replied(self, replies: Sequence[Reply]) -> None:
         """Called after a commit that has stored these replies."""
         ...
 
@@ -119,6 +120,7 @@ class CommitBuffer:
         "_create",
         "_encode",
         "_held",
+        "_items_then",
         "_machine",
         "_numbered",
         "_payloads",
@@ -173,6 +175,8 @@ class CommitBuffer:
         self._queued = False
         #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
+        #: what `items` is after the commit that is under way
+        self._items_then = machine.state.stream
         #: how many commits of this buffer have succeeded, and whether one is under way
         self.commits = 0
         self.is_writing = False
@@ -192,7 +196,7 @@ class CommitBuffer:
         then."""
         if self.suspended is not None:
             raise ExecutionSuspended(f"execution {self.id} was suspended here: {self.suspended}") from self.suspended
-        if type(event) is events.Resumed:
+        if type(event) is Resumed:
             self._asked[event.interrupt] = None
         return self._encode(event, self._payloads)
 
@@ -266,15 +270,14 @@ class CommitBuffer:
     @property
     def is_committed(self) -> bool:
         """Whether every record and every reply is in the store."""
-        return self.committed == self._machine.state.records and not self._replies and not self._replying
+        return self.committed == self._machine.state.records and not (self._replies or self._replying)
 
     def take(self) -> Append:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
-        replies, self._replies = self._replies, []
-        self._replying = len(replies)
         self._writing, self._held = self._held, []
+        self._items_then = self._numbered
         self._queued, self.is_writing = False, True
         status, due = status_and_due(self._machine)
         ended = status in FINAL_STATUSES
@@ -287,11 +290,15 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
-            replies=replies,
-            questions=self._questions(ended) if self._asked or (ended and self._machine.state.asking) else {},
-            error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
+        if self._replies:
+            append.replies, self._replies = self._replies, []
+            self._replying = len(append.replies)
+        if ended:
+            append.error = why_ended(self._machine.state)
+        if self._asked or (ended and self._machine.state.asking):
+            append.questions = self._questions(ended)
         shared = self.owner.shared
         if shared is not None and shared.has_part:
             shared.complete(append)
@@ -301,24 +308,24 @@ class CommitBuffer:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
         self.commits += 1
-        self.is_writing, self._replying = False, 0
+        self.is_writing = False
         if append.replies:
+            self._replying = 0
             self.owner.replied(append.replies)
-        self.status, self.due = append.status, append.due
+        self.status, self.due, self.items = append.status, append.due, self._items_then
         if append.payloads:
             self.stored_bytes += sum(map(len, append.payloads.values()))
-        for record in reversed(append.records):
-            if record.item:
-                self.items = record.item
-                break
         held, self._writing = self._writing, []
-        if self.suspended is None:
+        if held and self.suspended is None:
             state = self._machine.state
-            # During the commit, runs may have ended or been abandoned: skip their commands.
-            self.owner.perform([it for it in held if _is_due(it, state)])
-        self._wake()
+            # A later record of this append, or one that came during the commit, may have ended or abandoned runs.
+            if len(append.records) > 1 or state.records != self.committed:
+                held = [it for it in held if _is_due(it, state)]
+            self.owner.perform(held)
+        if self._waiters:
+            self._wake()
         if self.suspended is None:
-            self.owner.written()
+            self.owner.written(self)
 
     async def wait_committed(self) -> None:
         """Wait until every record is in the store.

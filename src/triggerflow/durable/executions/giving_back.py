@@ -55,8 +55,11 @@ class Departure:
 
 
 def _runs_a_chunk(execution: Stored) -> bool:
-    runs = execution.runtime.machine.state.runs.values()
-    return any(run.phase is RUNNING and run.node.kind is not OperatorKind.SUB_FLOW for run in runs)
+    """Whether a chunk of it runs, or a lazy source reads its next items."""
+    state = execution.runtime.machine.state
+    if state.pulls:
+        return True
+    return any(run.phase is RUNNING and run.node.kind is not OperatorKind.SUB_FLOW for run in state.runs.values())
 
 
 def _mark(execution: Stored, log: CommitBuffer) -> Append | None:

@@ -6,6 +6,7 @@ reply.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,9 @@ class Inbox:
             if task is not None:
                 task.cancel()
 
-    def replied(self, append_replies: list[Reply]) -> None:
+    def replied(self, replies: Sequence[Reply]) -> None:
         """These replies are in the store."""
-        self._replied.update(reply.request for reply in append_replies)
+        self._replied.update(reply.request for reply in replies)
 
     def forget(self, buffer: CommitBuffer) -> None:
         """The execution of this buffer was suspended: its next owner performs what it was asked for."""

@@ -15,7 +15,14 @@ from weakref import finalize, ref
 from ..._core import commands, events
 from ..._core.commands import AnyCommand
 from ..._core.definition import OperatorKind
-from ..._core.errors import StoreDamaged, StoreError, StoreUnavailable, TriggerFlowError, UsageError
+from ..._core.errors import (
+    ExecutionSuspended,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+    TriggerFlowError,
+    UsageError,
+)
 from ..._core.machine import FINAL
 from ..._core.state import RunChunk
 from ...run.actions import Action
@@ -145,9 +152,14 @@ class MirrorDriver:
 async def _follow(mirror: "ref[Mirror]", watch: Watch) -> None:
     """Bring a mirror up to date after each change. It refers to the mirror weakly, so that an execution which nobody
     uses any more is dropped."""
-    with watch, suppress(StoreError, UsageError):  # they end with the store
+    with watch:
         while True:
-            await watch.changed()
+            try:
+                await watch.changed()
+            except (StoreError, UsageError) as error:  # the store was closed
+                if (found := mirror()) is not None:
+                    found.store_closed(error)
+                return
             found = mirror()
             if found is None:
                 return
@@ -335,6 +347,12 @@ class Mirror:
         self._stored.drop_mirror(self)
         self._runtime.wake_all(lambda: why)
         self._runtime.stream = None
+
+    def store_closed(self, error: BaseException) -> None:
+        """The store tells of no more changes: whoever waits here would wait for ever."""
+        why = ExecutionSuspended(f"{self._runtime!r} is shown here no longer: its store was closed")
+        why.__cause__ = error
+        self.give_up(why)
 
     def end(self) -> None:
         """Follow the execution no longer."""

@@ -67,7 +67,7 @@ async def reopen(
         _check(row)  # another process may have retried it before the claim
         plan = await _retry(reader, row, now, force, operator_map)
         if request is not None:
-            plan.appends[0].replies.append(write_answer(request, None, program.types, now))
+            plan.appends[0].replies = [write_answer(request, None, program.types, now)]
         await store.append(plan.appends)
     except BaseException:
         await give_up(store, id)

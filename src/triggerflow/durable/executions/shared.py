@@ -37,7 +37,7 @@ from ..._core.machine import FINAL
 from ..._core.state import UNSET
 from ..._core.values import items_of
 from ...run import ingress
-from ...run.shared import By, Operation, SharedData, items
+from ...run.shared import By, Operation, SharedData, builtin_name, list_at
 from ...serialize.payload import Types
 from ...stores.protocol import Append, SharedChange, SharedLog, Store
 
@@ -78,7 +78,8 @@ class _Entry:
             self.value, self.data = freeze(_unpack(types, self.data or b"")), None
         if self.appended:
             held = items_of(self.value)
-            # Another process has set it to something else than a list meanwhile: an append to that is left out.
+            # Another process has set it to something else than a list meanwhile: an append to that is left out, see
+            # `StoredShared.known`.
             if held is not None:
                 self.value = FrozenList([*held, *(freeze(_unpack(types, data)) for data in self.appended)])
             self.appended = []
@@ -106,6 +107,9 @@ class SharedView:
         #: keys with changes that this view has not folded
         self._unfolded: dict[str, None] = {}
         self._fold_at = FOLD_EVERY
+        #: the number of the last refresh that has begun, and of the last one that has succeeded; one runs at a time
+        self._begun = self._read = 0
+        self._refreshing = asyncio.Lock()
 
     def keys(self) -> Iterable[str]:
         """The keys that have a value."""
@@ -129,14 +133,24 @@ class SharedView:
         data = b"" if op == "delete" else _pack(self._types, key, value)
         if op == "append":
             await self.refresh()
-            items(key, self.get(key, ()))
+            list_at("flow_data", key, self.get(key, ()))
         await self._store.change_shared(self.flow, [SharedChange(key=key, op=op, data=data, emit=bool(emit))])
         await self.refresh()
         if self.is_to_fold:
             await self.fold()
 
     async def refresh(self) -> None:
-        """Take all changes that were committed before this call. Raises `StoreError`."""
+        """Take all changes that were committed before this call. Raises `StoreError`.
+
+        Calls at the same time share a query, for example those of the executions that a worker opens."""
+        wanted = self._begun + 1
+        async with self._refreshing:
+            if self._read < wanted:
+                self._begun = number = self._begun + 1
+                await self._read_all()
+                self._read = number
+
+    async def _read_all(self) -> None:
         while True:
             log = await self._store.shared(self.flow, after=self.number, limit=PAGE)
             self._merge(log)
@@ -262,6 +276,7 @@ class StoredShared(SharedData):
         "_pending",
         "_stored",
         "_taken",
+        "has_part",
         "heard",
         "of",
         "registers",
@@ -287,6 +302,8 @@ class StoredShared(SharedData):
         self.registers = False
         #: whether the view knows this execution
         self._is_noted = False
+        #: whether appends may have a part of this: it has made a change, or it listens
+        self.has_part = False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -347,11 +364,11 @@ class StoredShared(SharedData):
         recorded = None if value is UNSET else value
         event = events.FlowDataChanged(runtime.environment.now(), run, key, recorded, digest, op, bool(emit))
         if op == "append":
-            held = items(key, self.get(key, ()))
+            held = list_at("flow_data", key, self.get(key, ()))
             if key in runtime.machine.plan.flow_data:  # what listens to it gets the whole list
                 event.op, event.value = "set", FrozenList([*held, value])
         data = b"" if op == "delete" else _pack(runtime.program.types, key, value)
-        self._is_noted = True
+        self._is_noted = self.has_part = True
         self.view.makers[runtime.id] = self
         self._pending.append((SharedChange(key=key, op=op, data=data, emit=bool(emit)), value))
         try:
@@ -361,11 +378,6 @@ class StoredShared(SharedData):
             raise
 
     # -- committing --------------------------------------------------------------------------------------------------
-
-    @property
-    def has_part(self) -> bool:
-        """Whether the next append has a part of this."""
-        return bool(self._pending) or self._is_attached or self.registers
 
     def complete(self, append: Append) -> None:
         """Add the changes that are not in any append yet, and what the execution listens to."""
@@ -384,6 +396,16 @@ class StoredShared(SharedData):
             self._known = change.number
             del self._pending[0]
             self._taken -= 1
+            if change.op == "append":
+                self._warn_if_left_out(change.key)
+
+    def _warn_if_left_out(self, key: str) -> None:
+        """Log that an own append had no effect, because the store has another change before it."""
+        with suppress(SnapshotError, StoreDamaged):  # whoever reads the key is told
+            held = self.view.read(key)
+            if items_of(held) is None:
+                text = "%r: an append to flow_data[%r] had no effect: another process had set it to a value of type %s"
+                logger.warning(text, self._stored.runtime, key, builtin_name(held))
 
     def written(self) -> None:
         """The last append was committed, and its changes are in the view."""
@@ -393,6 +415,7 @@ class StoredShared(SharedData):
 
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
+        self.has_part = False
         self._pending, self._taken, self._is_attached, self.registers = [], 0, False, False
         self._leave()
 
@@ -425,9 +448,10 @@ class StoredShared(SharedData):
         self.heard = heard or 0
         self._known = self.view.number
         self._is_attached = False
-        self.registers = is_new and self.listens
-        if self.listens:
-            self._is_noted = True
+        self.registers = False
+        if self._listens_to:
+            self.registers = is_new
+            self._is_noted = self.has_part = self._stored.session.has_listeners = True
             self.view.listen(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
@@ -448,6 +472,8 @@ class StoredShared(SharedData):
         self._is_attached = heard is not None and self.listens
         is_other = (heard is None and bool(self._listens_to)) or (moved and heard is not None)
         self.registers = is_other
+        if is_other:
+            self.has_part = self._stored.session.has_listeners = True
         if (is_other or own) and runtime.log is not None:
             await runtime.log.touch()
 
@@ -533,7 +559,7 @@ class OwnShared(SharedData):
         runtime = self._stored.runtime
         ingress.driver_of(runtime)
         if op == "append":
-            held = items(key, self.get(key, ()))
+            held = list_at("flow_data", key, self.get(key, ()))
             if self._own.get(key, UNSET) is UNSET:
                 op, value = "set", [*held, value]
         run, digest = (None, None) if by is None else by[1:]

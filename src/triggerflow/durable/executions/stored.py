@@ -8,7 +8,7 @@ of it instead.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..._core.errors import (
     without_values,
 )
 from ..._core.machine import FINAL, Machine
-from ..._core.state import UNSET, Interrupt, RunChunk, Status
+from ..._core.state import UNSET, BlockInstance, Interrupt, RunChunk, Status
 from ...run import ingress
 from ...run.actions import UPDATE, Action
 from ...run.environment import Environment
@@ -43,7 +43,7 @@ from ...run.tracing import TRACEPARENT, labelled
 from ...stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from ..format.codec import encode
 from ..format.loading import RestoredExecution, migrate, read_items, write_snapshot
-from ..format.metadata import attempt_id, check_id, first_row, of_another_flow, read_options
+from ..format.metadata import attempt_id, check_id, first_row, of_another_flow, read_options, write_options
 from ..format.questions import asked_here, question, write_question
 from ..format.reader import ExecutionReader
 from .commit import StoreSession, give_up, session_of
@@ -444,6 +444,8 @@ class Stored(Durability):
 
     def _stored_options(self, row: ExecutionRow) -> Options:
         """The options of the execution in the store. Warns of others that the caller has given: they do not count."""
+        if row.options == write_options(self.runtime.options):
+            return self.runtime.options
         given, stored = self.runtime.options.to_dict(), read_options(row.options)
         kept = {name: value for name, value in stored.to_dict().items() if given[name] not in (value, DEFAULTS[name])}
         if kept and self.runtime.link is None and given["attended"]:
@@ -462,13 +464,19 @@ class Stored(Durability):
             runtime.journal.first = state.records
         self._snapshot_at, self._snapshot_bytes = state.records, 0.0
         has_steps = bool(runtime.program.sub_flows)
+        if has_steps:
+            self.session.has_steps = True
 
         def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
-            if has_steps and type(record) in ENDS_STEPS:
+            return encode(record, types, state, payloads)
+
+        def encoded_and_noted(record: events.Event, payloads: dict[str, bytes]) -> bytes:
+            if type(record) in ENDS_STEPS:
                 self._ends_steps = state.records
             return encode(record, types, state, payloads)
 
-        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create, has_steps=has_steps)
+        write = encoded_and_noted if has_steps else encoded
+        runtime.log = CommitBuffer(machine, runtime.id, write, self, create=create, has_steps=has_steps)
         stream = runtime.stream
         if stream is not None:
             stream.skip_to(state.stream)
@@ -490,6 +498,10 @@ class Stored(Durability):
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
         return self._is_open
+
+    def is_only_here(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.is_only_here`."""
+        return self._is_new  # its id was generated here
 
     def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.runs_elsewhere`."""
@@ -545,7 +557,7 @@ class Stored(Durability):
         driver = self.runtime.driver
         return None if driver is None else driver.loop
 
-    def replied(self, replies: list[Reply]) -> None:
+    def replied(self, replies: Sequence[Reply]) -> None:
         """See `commit_buffer.Owner.replied`."""
         self.session.inbox.replied(replies)
 
@@ -583,17 +595,16 @@ class Stored(Durability):
         reader = ExecutionReader(runtime.program, self.session.store)
         return await end_leftovers(reader, runtime.id, self.now(), wanted=open_steps(state), is_open=is_open)
 
-    def written(self) -> None:
+    def written(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.written`."""
-        runtime = self.runtime
-        log, records = runtime.log, runtime.machine.state.records
-        assert isinstance(log, CommitBuffer)
-        if runtime.machine.state.status in FINAL and log.is_committed:
-            self.session.inbox.left(runtime.id)
-        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.stored_bytes >= self._snapshot_bytes:
-            self._snapshot_at = records
-            self.session.run_in_background(self._write_snapshot())
-        self._notify()
+        state, session = self.runtime.machine.state, self.session
+        if state.status in FINAL and buffer.is_committed:
+            session.inbox.left(buffer.id)
+        if state.records - self._snapshot_at >= SNAPSHOT_EVERY and buffer.stored_bytes >= self._snapshot_bytes:
+            self._snapshot_at = state.records
+            session.run_in_background(self._write_snapshot())
+        if session.on_change is not None:  # hot path: `_notify`, inlined
+            session.on_change(self)
 
     async def _write_snapshot(self) -> None:
         """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
@@ -757,10 +768,13 @@ class Stored(Durability):
             departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
             await give_back(self.session, [departure])
 
-    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def alone(
+        self, runtime: ExecutionRuntime, begun: RunChunk | BlockInstance, call: Callable[[], Awaitable[Any]]
+    ) -> Any:
         """See `Durability.alone`."""
+        run, opening = (begun.id, None) if isinstance(begun, RunChunk) else (None, begun.id)
         async with self.session.suspects.turn():
-            ingress.submit(runtime, events.Isolated(self.now(), run.id))
+            ingress.submit(runtime, events.Isolated(self.now(), run, opening))
             await self.committed(runtime)
             return await call()
 

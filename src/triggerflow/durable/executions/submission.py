@@ -18,7 +18,7 @@ from ...run.program import Program
 from ...run.tracing import labelled
 from ...stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Store
 from ..format.codec import encode
-from ..format.metadata import attempt_id, first_row, of_another_flow
+from ..format.metadata import attempt_id, check_id, first_row, of_another_flow
 from .commit import session_of
 from .commit_buffer import status_and_due
 
@@ -39,6 +39,7 @@ async def submit(
     program, session = flow.program(), session_of(store)
     while True:
         if id is not None:
+            check_id(id, None)  # an execution of an earlier version may have a longer one
             found, name = await place(store, id, reuse)
             if found is not None:
                 if found.flow != program.name:

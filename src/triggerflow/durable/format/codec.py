@@ -149,22 +149,43 @@ def _with_values(
         if type(value) not in _PLAIN:
             setattr(record, VALUES[type(record)], None)
             try:
-                setattr(record, VALUES[type(record)], types.unpack(unfold(value, payloads)))
+                whole = unfold(value, payloads)
+                value = None
+                frozen = type(record) is events.StateChanged  # the state freezes it
+                setattr(record, VALUES[type(record)], types.unpack(whole, owned=True, frozen=frozen))
+                whole = None
             except (SnapshotError, StoreDamaged) as error:
                 raise type(error)(f"{_where(record)} cannot be read: {error}") from None
             value = None
         yield record
 
 
-async def gather(values: Any, fetch: Fetch) -> dict[str, Any]:
-    """Fetch and decode all payloads to which the values refer, directly or through other payloads."""
-    found: dict[str, Any] = {}
+class Payloads(Mapping[str, Any]):
+    """Payloads by digest, each decoded when it is asked for: together they can be many times as large as their data."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return _decode_any(self.data[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+async def gather(values: Any, fetch: Fetch) -> Payloads:
+    """Fetch all payloads to which the values refer, directly or through other payloads. Raises `StoreDamaged`."""
+    found = Payloads()
     wanted = set(references(values))
     while wanted:
+        fresh = await fetch(wanted)
         try:
-            fresh = {name: _decode_any(data) for name, data in (await fetch(wanted)).items()}
+            wanted = {name for data in fresh.values() for name in references(_decode_any(data))}
         except msgspec.DecodeError as error:
             raise StoreDamaged(f"a stored payload cannot be read: {error}") from error
-        found.update(fresh)
-        wanted = {name for value in fresh.values() for name in references(value)} - found.keys()
+        found.data.update(fresh)
+        wanted -= found.data.keys()
     return found

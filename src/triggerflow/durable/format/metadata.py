@@ -6,6 +6,8 @@ an execution continues under a newer definition, its state is first restored und
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -43,12 +45,26 @@ def first_row(
         id=id,
         flow=program.name,
         definition=program.plan.definition.fingerprint,
-        options=msgspec.json.encode({**options.to_dict(), "rules": RULES, LISTS_QUESTIONS: True}),
+        options=write_options(options),
         parent=parent,
         created=now,
         updated=now,
-        labels=dict(labels or {}),
+        labels=dict(labels) if labels else {},
     )
+
+
+def write_options(options: Options) -> bytes:
+    """The options of a new execution as its row has them."""
+    return _written_options(*_values_of(options))
+
+
+_values_of = attrgetter(*Options.__slots__)
+
+
+@lru_cache(maxsize=64, typed=True)  # most executions of a process have the same options
+def _written_options(*values: Any) -> bytes:
+    options = dict(zip(Options.__slots__, values, strict=True))
+    return msgspec.json.encode({**options, "rules": RULES, LISTS_QUESTIONS: True})
 
 
 def check_id(id: str, longest: int | None = MAX_ID) -> None:
@@ -104,8 +120,9 @@ def _options(data: bytes) -> dict[str, Any]:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
+@lru_cache(maxsize=64)  # most executions of a process have the same options
 def read_options(data: bytes) -> Options:
-    """The options of an execution out of its row. Raises `StoreDamaged`."""
+    """The options of an execution out of its row; nobody changes the object. Raises `StoreDamaged`."""
     try:
         return Options.from_dict(msgspec.json.decode(data))
     except (msgspec.DecodeError, TypeError, ValueError) as error:

@@ -109,7 +109,10 @@ def weight(value: Any) -> int:
 
 
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
-    """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
+    """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`.
+
+    The lists and dicts of the value become those of the result, and so do those of a payload: it has to be decoded
+    anew each time that it is asked for."""
     budget = [LIMIT]
     if not _is_folded(value):
         return value
@@ -150,15 +153,13 @@ def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
         if tag == "parts":
             value = _joined(value["v"], payloads, budget)
         if isinstance(value, list):
-            given = cast("list[Any]", value)
-            items: list[Any] = [*given]
+            items = cast("list[Any]", value)
             target[at] = items
-            _add_inner(enumerate(given), items, todo, budget)
+            _add_inner(enumerate(items), items, todo, budget)
         elif isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
-            made: dict[str, Any] = {**fields}
-            target[at] = made
-            _add_inner(fields.items(), made, todo, budget)
+            target[at] = fields
+            _add_inner(fields.items(), fields, todo, budget)
         else:
             target[at] = value
     return result[0]
@@ -169,10 +170,21 @@ def _add_inner(
 ) -> None:
     """Add the items of a list or dict to what `_unfold` has to do, except those that are in `target` as they are."""
     for at, item in inner:
-        if isinstance(item, list | dict):
-            todo.append((cast("Any", item), target, at))
-        else:
+        if not isinstance(item, list | dict):
             _spend(budget, weight(item))
+        elif not _is_flat(cast("Any", item)):
+            todo.append((cast("Any", item), target, at))
+        else:  # most lists and dicts in a large value are small, and what is to be done takes more memory than they
+            _spend(budget)
+            for part in cast("list[Any]", item) if isinstance(item, list) else cast("Any", item).values():
+                _spend(budget, weight(part))
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a list or dict has no tag and no list or dict in it."""
+    if isinstance(value, list):
+        return not any(isinstance(it, list | dict) for it in cast("list[Any]", value))
+    return "$" not in value and not any(isinstance(it, list | dict) for it in value.values())
 
 
 def _tag(value: Any) -> Any:

@@ -5,6 +5,7 @@ definition, a snapshot under the newer one names the older one. So an execution 
 which it can be replayed, each with its definition.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -118,12 +119,12 @@ class ExecutionReader:
         else:
             start = self._start_before(row, await self.starts(row), records)
         machine, value = await self._begin(row, start)
-        place = Place(machine, start)
+        last = None
         async for step in self._replay(row, machine, records, {}, start):
-            place = step.place
+            last = step
             if isinstance(step.record, events.Started):
                 value = step.record.value
-        return place, value
+        return Place(machine, start) if last is None else last.place, value
 
     async def steps(
         self,
@@ -232,6 +233,8 @@ class ExecutionReader:
                 whole = whole or not isinstance(record, events.StreamPut)
                 yield number, record
                 first = number + 1
+            if first < end:
+                await asyncio.sleep(0)  # a store in memory answers at once: others would wait for the whole replay
 
     async def _missing(self, row: ExecutionRow, number: int) -> StoreError:
         """The error for a record that the store does not have."""

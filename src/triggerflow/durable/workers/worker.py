@@ -242,25 +242,27 @@ class Worker:
                 "`await worker.async_run()`"
             )
         stop = asyncio.Event()
+        tasks: list[asyncio.Task[None]] = []  # an interrupt may come before `begin` returns
 
-        async def begin() -> asyncio.Task[None]:
-            return start_task(asyncio.get_running_loop(), self._serve(stop, grace))
+        async def begin() -> None:
+            tasks.append(start_task(asyncio.get_running_loop(), self._serve(stop, grace)))
 
         async def wait(told: bool) -> None:
             if told:
                 stop.set()
-            await asyncio.wait((task,), timeout=None if told else 0.25)
+            await asyncio.wait(tasks, timeout=None if told else 0.25)
 
         async def end() -> None:
-            task.cancel()
-            await asyncio.wait((task,))
+            for task in tasks:
+                task.cancel()
+                await asyncio.wait((task,))
 
-        task = run_sync(begin, "run")
         try:
+            run_sync(begin, "run")
             with _on_sigterm() as told:
-                while not task.done():  # an interrupt between two waits is raised at the end of the next one
+                while not tasks[0].done():  # an interrupt between two waits is raised at the end of the next one
                     run_sync(lambda: wait(told()), "run")
-                task.result()
+                tasks[0].result()
         finally:
             run_sync(end, "run")
 

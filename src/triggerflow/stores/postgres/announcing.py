@@ -67,7 +67,9 @@ class Announcer:
             await asyncio.sleep(PAUSE)
 
     async def _send(self) -> None:
-        await self._database.read("SELECT pg_notify(%s, %s)", (self._channel, self._database.owner[-40:]))
+        # Its commit need not reach the disk: what it announces has, and after a crash everybody looks anyway.
+        text = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+        await self._database.read(text, (self._channel, self._database.owner[-40:]))
 
     async def _listen(self) -> None:
         options = self._database.settings.options()

@@ -33,6 +33,8 @@ IDLE = 5.0
 CHANGES_KEPT = 1800.0
 #: How often old changes and replies are deleted, in seconds.
 TIDY_EVERY = 60.0
+#: How many bytes a second a large write may take at least: so much time is added to its time limit.
+SLOWEST = 1_000_000
 #: The oldest release of the server that has all that is used here.
 OLDEST = 14
 
@@ -318,7 +320,11 @@ class Database:
                     await self._renew(incarnation, deadline)
                 if incarnation != self.incarnation:
                     continue
-                text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
+                # Bytes are sent as they are: written as text they would be twice as many.
+                places = ["%b" if isinstance(value, bytes) else "%s" for value in more]
+                text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s', '%s', *places])})"
+                size = sum(len(value) for value in more if isinstance(value, bytes))
+                deadline = max(deadline, time.monotonic() + size / SLOWEST)
                 (row,) = await self._run(self._opened(), text, (self.owner, incarnation, *more), deadline)
                 if announces if isinstance(announces, bool) else announces(row):
                     self.on_change(own, function != "append" or row[-1])

@@ -24,6 +24,17 @@ _UNAVAILABLE: Mapping[str, str] = {
     "57014": "the statement was cancelled, perhaps by statement_timeout; try again",
     "57P": "the database is stopping or starting; try again",
 }
+#: A refused connection has no SQLSTATE: what the server or libpq says instead, in English, and the SQLSTATE of it.
+_REFUSED: Mapping[str, str] = {
+    "authentication failed": "28P01",
+    "no password supplied": "28P01",
+    "pg_hba.conf": "28000",
+    'role "': "28000",
+    "too many": "53300",
+    "connection slots": "53300",
+    'database "': "3D000",
+    "permission denied": "42501",
+}
 _DAMAGED: Mapping[str, str] = {
     "42": "its tables or functions are not those of this release; restore a copy of the schema",
     "3F": "the schema is gone; restore a copy",
@@ -52,6 +63,9 @@ def is_restarting(error: BaseException) -> bool:
 def store_error(error: BaseException, name: str) -> StoreError:
     """The store error for an error of psycopg or of the network."""
     state = getattr(error, "sqlstate", None) or ""
+    if not state and isinstance(error, psycopg.OperationalError):
+        said = str(error).rpartition("failed: ")[2]  # after the address, which may have any words
+        state = next((found for words, found in _REFUSED.items() if words in said), "")
     message = f"{primary_message(error)} ({state or type(error).__name__})"
     if isinstance(error, psycopg.errors.UniqueViolation):
         what = _TAKEN.get(error.diag.constraint_name or "", "somebody else has written the same")

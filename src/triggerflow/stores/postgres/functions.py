@@ -88,18 +88,15 @@ FUNCTIONS = (
         PERFORM {s}.take(p_owner, p_token, ARRAY[found_key]);
         RETURN p_owner;
     END $$""",
-    """CREATE FUNCTION {s}.claim_work(p_owner text, p_incarnation bigint, p_token text, p_now double precision,
-        p_ended text[], p_flows text[], p_limit bigint, p_without text[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
-    DECLARE wanted bigint[]; moment double precision := {s}.now_or(p_now);
-    BEGIN
-        PERFORM {s}.fence(p_owner, p_incarnation);
-        PERFORM {s}.purge(p_owner, p_now, p_ended);
-        SELECT array_agg(w.key ORDER BY w.created, w.key) INTO wanted FROM (
+    # The outermost executions that have work and no owner, the oldest first; NULL if there are none.
+    """CREATE FUNCTION {s}.workable(p_flows text[], p_moment double precision, p_limit bigint, p_without text[])
+        RETURNS bigint[] LANGUAGE sql STABLE AS $$
+        SELECT array_agg(w.key ORDER BY w.created, w.key) FROM (
             SELECT e.key, e.created FROM (
                 SELECT r.key FROM {s}.executions r
                     WHERE r.flow = ANY (p_flows) AND r.parent IS NULL AND r.status IN ('created', 'running')
                 UNION SELECT d.key FROM {s}.executions d
-                    WHERE d.flow = ANY (p_flows) AND d.parent IS NULL AND d.status = 'waiting' AND d.due <= moment
+                    WHERE d.flow = ANY (p_flows) AND d.parent IS NULL AND d.status = 'waiting' AND d.due <= p_moment
                 UNION SELECT q.root FROM {s}.requests q WHERE q.replied IS NULL
                 UNION SELECT l.execution FROM {s}.listeners l JOIN {s}.executions h ON h.key = l.execution
                     JOIN {s}.shared_changes c ON c.flow = l.flow AND c.key = l.key AND c.number > l.heard AND c.emit
@@ -109,7 +106,21 @@ FUNCTIONS = (
             WHERE e.flow = ANY (p_flows) AND e.parent IS NULL AND e.status NOT IN ('completed', 'failed', 'cancelled')
                 AND NOT EXISTS (SELECT FROM {s}.owners o WHERE o.id = e.owner) AND e.id <> ALL (p_without)
             ORDER BY e.created, e.key LIMIT p_limit
-        ) w;
+        ) w $$""",
+    # Looks before it locks: a call that finds nothing writes nothing, waits for no other claim and not for the disk.
+    # Workers look with each change of the store, and most looks find nothing.
+    """CREATE FUNCTION {s}.claim_work(p_owner text, p_incarnation bigint, p_token text, p_now double precision,
+        p_ended text[], p_flows text[], p_limit bigint, p_without text[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
+    DECLARE wanted bigint[]; moment double precision := {s}.now_or(p_now);
+    BEGIN
+        IF NOT EXISTS (SELECT FROM {s}.owners WHERE id <> p_owner AND (expires <= moment OR id = ANY (p_ended)))
+            AND {s}.workable(p_flows, moment, 1, p_without) IS NULL
+        THEN
+            RETURN '{{}}';
+        END IF;
+        PERFORM {s}.fence(p_owner, p_incarnation);
+        PERFORM {s}.purge(p_owner, p_now, p_ended);
+        wanted := {s}.workable(p_flows, moment, p_limit, p_without);
         IF wanted IS NOT NULL THEN
             PERFORM {s}.take(p_owner, p_token, wanted);
         END IF;
@@ -415,6 +426,11 @@ FUNCTIONS = (
         RETURNS bigint[] LANGUAGE plpgsql AS $$
     DECLARE wanted bigint[];
     BEGIN
+        IF NOT EXISTS (SELECT FROM {s}.requests q JOIN {s}.executions e ON e.key = q.execution
+            WHERE q.replied IS NULL AND e.owner = p_owner AND q.id <> ALL (p_without))
+        THEN
+            RETURN '{{}}'; -- and has locked and written nothing
+        END IF;
         PERFORM {s}.fence(p_owner, p_incarnation);
         SELECT array_agg(w.key) INTO wanted FROM (
             SELECT q.key FROM {s}.requests q JOIN {s}.executions e ON e.key = q.execution

@@ -421,7 +421,8 @@ class PostgresStore(OpenedInScripts):
         return await self._read(upkeep.delete, list(executions))
 
     async def shrink(self) -> int:
-        """See `Store.shrink`: the database uses the space again by itself, and VACUUM FULL gives it back."""
+        """See `Store.shrink`: the database uses the space of deleted rows again (autovacuum), and gives none back while
+        others write."""
         self._lifecycle.check()
         return 0
 

@@ -18,7 +18,8 @@ from .changes import newest
 from .connection import connect
 from .ownership import Ownership
 
-#: How many seconds pass between two looks at the file; and in the second after a commit, since more often follow.
+#: How many seconds pass between two looks at the file; and in the second after a commit of somebody else, since more
+#: often follow.
 LOOK_SECONDS, BUSY_LOOK_SECONDS = 0.02, 0.005
 BUSY_SECONDS = 1.0
 
@@ -182,7 +183,9 @@ class Feed:
                 own = (
                     known is not None and seen[1] == before[1] and self.ownership.own.are_all_after(before[0], seen[0])
                 )
-                known, quiet = version, 0.0
+                known = version
+                if not own:
+                    quiet = 0.0
                 self.announce(own=own)
             pause = BUSY_LOOK_SECONDS if quiet < BUSY_SECONDS else LOOK_SECONDS
             self._stop.wait(pause)

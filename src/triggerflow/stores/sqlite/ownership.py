@@ -36,8 +36,9 @@ class Ownership:
         self.lease = lease
         self.clock = clock
         self._held: dict[str, Claim] = {}
-        #: what the open transaction changes in `_held`: the new claim on an execution, or None to remove it
-        self._changes: dict[str, Claim | None] = {}
+        #: what the open transaction changes in `_held`: the new claim on an execution, or None to remove it. An append
+        #: writes it itself
+        self.changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
         #: the keys of the records that this owner has appended last; other threads read it
         self.own = Keys(0, 0)
@@ -78,17 +79,17 @@ class Ownership:
         """The transaction was committed: apply its changes to the cache. Returns whether it has only appended records
         to executions of this owner."""
         self.own = self._own_then or self.own
-        for execution, held in self._changes.items():
+        for execution, held in self.changes.items():
             if held is None:
                 self._held.pop(execution, None)
             else:
                 self._held[execution] = held
-        self._changes.clear()
+        self.changes.clear()
         return self._only_appends
 
     def rolled_back(self) -> None:
         """The transaction was rolled back: drop its changes. It may have renewed the lease, so the next one has to."""
-        self._changes.clear()
+        self.changes.clear()
         self._renewed = None
 
     def renew_now(self, connection: sqlite3.Connection) -> None:
@@ -103,17 +104,17 @@ class Ownership:
 
     def remember(self, execution: str, held: Claim) -> None:
         """Put an execution into the cache once this transaction is committed."""
-        self._changes[execution] = None if held.status in FINAL_STATUSES else held
+        self.changes[execution] = None if held.status in FINAL_STATUSES else held
 
     def forget(self, execution: str) -> None:
         """Drop an execution from the cache once this transaction is committed."""
-        self._changes[execution] = None
+        self.changes[execution] = None
 
     def require(self, connection: sqlite3.Connection, execution: str, *, reopens: bool = False) -> Claim:
         """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended.
 
         With `reopens`, it has to have failed or to have been cancelled, instead."""
-        held = self._changes[execution] if execution in self._changes else self._held.get(execution)
+        held = self.changes[execution] if execution in self.changes else self._held.get(execution)
         if held is not None and not reopens:
             return held
         row = connection.execute(

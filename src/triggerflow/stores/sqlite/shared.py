@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..protocol import FINAL_STATUSES, Append, SharedChange, SharedLog
+from ..protocol import Append, SharedChange, SharedLog
 from .changes import note
 from .ownership import Ownership
 
@@ -70,8 +70,6 @@ def write(connection: sqlite3.Connection, adds: Iterable[tuple[int, str, Append]
             before = newest(connection, [flow]).get(flow, 0)
             last = _add(connection, flow, before, add.shared, add.execution)
             connection.execute("UPDATE listeners SET heard = ? WHERE execution = ? AND heard >= ?", (last, key, before))
-        if add.status in FINAL_STATUSES:
-            forget(connection, [key])
 
 
 def listen(connection: sqlite3.Connection, execution: int, flow: str, keys: Collection[str], heard: int | None) -> None:
@@ -110,6 +108,13 @@ def behind(connection: sqlite3.Connection, flow: str, free: str) -> list[tuple[f
             AND EXISTS (SELECT 1 FROM shared_changes c WHERE {_IS_NEWS})""",
         {"flow": flow},
     ).fetchall()
+
+
+def forget_ended(connection: sqlite3.Connection, ended: Mapping[str, Iterable[int]]) -> None:
+    """Let executions that have ended listen to nothing any more. They are given by flow: in most flows none listens."""
+    for flow, keys in ended.items():
+        if connection.execute("SELECT 1 FROM listeners WHERE flow = ? LIMIT 1", (flow,)).fetchone():
+            forget(connection, keys)
 
 
 def change(connection: sqlite3.Connection, ownership: Ownership, flow: str, changes: Sequence[SharedChange]) -> int:

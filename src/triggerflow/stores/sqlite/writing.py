@@ -27,42 +27,55 @@ class _Batch:
         self._more: list[tuple[int, Append]] = []
         #: the appends that concern shared data, with the keys and flows of their executions
         self._shared: list[tuple[int, str, Append]] = []
+        #: the keys of the executions that have ended, by flow
+        self._ended: dict[str, list[int]] = {}
         #: the flows of the executions
         self.flows: set[str] = set()
         #: the executions that have ended or were released
         self._left: set[str] = set()
+        #: whether some were released
+        self.releases = False
 
-    def add(self, add: Append) -> None:
-        name = add.execution
-        if name in self._left:  # the tables have to say so, so that the next append is refused
-            self.write()
-        if add.create is None:
-            held = self._ownership.require(self._connection, name, reopens=add.reopens)
-        else:
-            held = _create(self._connection, self._ownership, add, add.create)
-        key, count, status, due, asks, flow = held
-        self.flows.add(flow)
-        if add.first != count:
-            raise StoreConflict(
-                f"execution {name!r} has {count} records: the next one is number {count}, not {add.first}"
-            )
-        for record in add.records:
-            self._records.append((key, count, record.item or None, add.at, record.data))
-            count += 1
-        ends, changes = add.status in FINAL_STATUSES, add.status != status or add.due != due
-        if changes:
-            self._changed.append((add.status, add.due, add.at, None if ends else self._ownership.owner, key))
-        if add.payloads:
-            _store_payloads(self._connection, key, add.payloads)
-        if add.questions or add.replies or add.taken or add.error or add.reopens or add.releases or (asks and ends):
-            self._more.append((key, add))
-        elif not add.records and (changes or add.create is not None):
-            self._noted.append(name)
-        if add.shared or add.heard is not None or add.listens is not None or (ends and add.create is None):
-            self._shared.append((key, flow, add))
-        if ends or add.releases:
-            self._left.add(name)
-        self._ownership.remember(name, Claim(key, count, add.status, add.due, asks or bool(add.questions), flow))
+    def add(self, appends: Sequence[Append]) -> None:
+        """Add appends, in their order. Raises `StoreConflict`."""
+        connection, ownership, held_then = self._connection, self._ownership, self._ownership.changes
+        records, left, flows = self._records, self._left, self.flows
+        for add in appends:
+            name, at, new_status, create = add.execution, add.at, add.status, add.create
+            if name in left:  # the tables have to say so, so that the next append is refused
+                self.write()
+            if create is None:
+                held = ownership.require(connection, name, reopens=add.reopens)
+            else:
+                held = _create(connection, ownership, add, create)
+            key, count, status, due, asks, flow = held
+            flows.add(flow)
+            if add.first != count:
+                raise StoreConflict(
+                    f"execution {name!r} has {count} records: the next one is number {count}, not {add.first}"
+                )
+            for record in add.records:
+                records.append((key, count, record.item or None, at, record.data))
+                count += 1
+            ends, changes = new_status in FINAL_STATUSES, new_status != status or add.due != due
+            if changes:
+                self._changed.append((new_status, add.due, at, None if ends else ownership.owner, key))
+            if ends or add.releases:
+                left.add(name)
+                self.releases = self.releases or add.releases
+                if ends:
+                    self._ended.setdefault(flow, []).append(key)
+            if add.payloads:
+                _store_payloads(connection, key, add.payloads)
+            if add.questions or add.replies or add.taken or add.error or add.reopens or add.releases or (asks and ends):
+                self._more.append((key, add))
+                asks = asks or bool(add.questions)
+            elif not add.records and (changes or create is not None):
+                self._noted.append(name)
+            if add.shared or add.heard is not None or add.listens is not None:
+                self._shared.append((key, flow, add))
+            claim = Claim(key, count, new_status, add.due, asks, flow)
+            held_then[name] = None if ends else claim
 
     def write(self) -> None:
         """Write what was added since the last call."""
@@ -78,7 +91,7 @@ class _Batch:
                 "UPDATE executions SET status = ?, due = ?, updated = max(updated, ?), owner = ? WHERE key = ?",
                 self._changed,
             )
-        if self._more or self._noted or any(add.shared for _, _, add in self._shared):
+        if self._more or self._noted or (self._shared and any(add.shared for _, _, add in self._shared)):
             self._ownership.concerns_others()
         if self._more:
             self._write_more()
@@ -86,8 +99,10 @@ class _Batch:
             note(connection, "executions", self._noted)
         if self._shared:
             shared.write(connection, self._shared)
-        self._records, self._changed, self._noted, self._more, self._left = [], [], [], [], set()
-        self._shared = []
+        if self._ended:
+            shared.forget_ended(connection, self._ended)
+        for written in (self._records, self._changed, self._noted, self._more, self._shared, self._ended, self._left):
+            written.clear()
 
     def _write_more(self) -> None:
         connection = self._connection
@@ -117,10 +132,9 @@ class _Batch:
 def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> dict[str, int]:
     """See `Store.append`."""
     batch = _Batch(connection, ownership)
-    for add in appends:
-        batch.add(add)
+    batch.add(appends)
     batch.write()
-    if any(add.releases for add in appends):
+    if batch.releases:
         ownership.concerns_others(releases=True)
     return shared.newest(connection, batch.flows)
 
