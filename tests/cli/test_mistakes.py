@@ -5,6 +5,7 @@ import gzip
 import logging
 import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import REPORT
+from tests.command_line import REPORT, environment
 from triggerflow import TriggerFlow
 from triggerflow.cli.command import command
 from triggerflow.stores import SQLiteStore
@@ -208,3 +209,28 @@ def test_without_a_store_it_says_how_to_name_one(run: Run, monkeypatch: pytest.M
 def test_debug_shows_where_an_error_comes_from(run: Run) -> None:
     with pytest.raises(Exception, match="zzz"):
         run("show", "zzz", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("package", "line", "extra"),
+    [
+        ("httpx2", "runs --store http://127.0.0.1:1", "[client]"),
+        ("psycopg", "runs --store postgresql://x@127.0.0.1:1/y", "[postgres]"),
+        ("starlette", "serve report.py:flow --store new.db", "[server]"),
+        ("cyclopts", "runs", "[cli]"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(filled: Path, package: str, line: str, extra: str) -> None:
+    script = f"import sys; sys.modules[{package!r}] = None; from triggerflow.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *line.split()],
+        cwd=filled,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert f"triggerflow-engine{extra}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (filled / "new.db").exists()

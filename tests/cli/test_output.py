@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import COMMAND, Terminal, environment
+from triggerflow import TriggerFlow
 from triggerflow.cli.printing import age, cut, harmless, span, width_of
 from triggerflow.cli.values import described, kinds_of, moment_of, seconds_of, value_of
+from triggerflow.stores import SQLiteStore
 
 HOSTILE = """
 from triggerflow import TriggerFlow
@@ -148,6 +150,25 @@ def test_a_question_is_answered_at_the_terminal(terminal: Terminal, place: tuple
     assert "sails: True" in seen
     left = on_a_terminal(terminal.folder, "run", "report.py:flow", "sails", *place, typed=b"\n", code=5)
     assert "approve" in left
+
+
+async def test_schedules_are_listed(terminal: Terminal) -> None:
+    flow = TriggerFlow("nightly report")
+
+    async def same(data):
+        return data.value
+
+    flow.to(same).end()
+    async with SQLiteStore(terminal.folder / "runs.db") as store:
+        await flow.async_schedule("nightly", cron="0 2 * * *", store=store)
+        await flow.async_schedule("often", every=90, paused=True, store=store)
+    listed = terminal("schedules", "--store", "runs.db").out.splitlines()
+    assert [line.split()[0] for line in listed] == ["ID", "nightly", "often"]
+    assert "0 2 * * * UTC" in listed[1]
+    assert "every 1 min" in listed[2]
+    assert "paused" in listed[2]
+    found = json.loads(terminal("schedules", "--store", "runs.db", "--json").out)
+    assert [(it["id"], it["every"], it["paused"]) for it in found] == [("nightly", None, False), ("often", 90, True)]
 
 
 def test_help_and_reading_load_only_what_they_need(terminal: Terminal) -> None:

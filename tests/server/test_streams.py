@@ -200,6 +200,23 @@ async def test_a_number_that_has_not_come_is_told_to_read_anew(store: Store) -> 
         assert answer.status == 400
 
 
+async def test_a_feed_that_all_have_left_serves_who_comes_then(store: Store) -> None:
+    """A reader that is told to read anew joins later than it has found its feed."""
+    flow = counter(0.1)
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        await client.post("/api/flows/counter/executions", {"id": "c", "value": 20})
+        path = "/api/executions/c/stream"
+        async with client.events(path, last_event_id="999") as late:
+            late.reads.clear()
+            async with client.events(path) as other:
+                await other.until(lambda it: len(it.events) >= 3)
+            late.reads.set()
+            await late.rest()
+    assert late.data("resync") == [{"after": 0}]
+    assert late.ids("item") == [str(number) for number in range(1, 21)]
+
+
 async def test_what_is_not_there_is_a_problem_and_no_stream(store: Store) -> None:
     client = Client(create_app([echo()], store))
     for path in ("/api/executions/zz/frames", "/api/executions/zz/stream", "/api/events?execution=zz"):
@@ -269,3 +286,31 @@ async def test_an_execution_that_runs_again_is_followed_again() -> None:
             await stream.until(lambda it: it.data("frame")[-1]["status"] == "completed")
         numbers = [frame["number"] for frame in stream.data("frame")]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_backend_that_fails_ends_the_streams_with_the_error(store: Store) -> None:
+    flow = report()
+    backend = StoreBackend(store, flow)
+    await backend.start("report", "x", id="r")
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(backend, name)
+
+        async def changes(self, after: str | None = None, **options: Any) -> Any:
+            if after is None:
+                return await backend.changes()
+            await asyncio.sleep(10)
+            raise RuntimeError("a secret")
+
+        async def frames(self, id: str, **options: Any) -> Any:
+            async for frame in backend.frames(id, **options):
+                yield frame
+                raise RuntimeError("a secret")
+
+    client = Client(create_app(backend=Failing()))  # pyright: ignore[reportArgumentType]
+    for path in ("/api/events", "/api/executions/r/frames", "/api/events?execution=r"):
+        async with client.events(path) as stream:
+            await asyncio.wait_for(stream.rest(), 60)
+        assert stream.data("error")[0]["code"] == "internal"
+        assert "secret" not in bytes(stream.body).decode()

@@ -179,9 +179,11 @@ async def _server(where: str, token_file: str | None, patience: float) -> AsyncG
 
     try:
         from ..client import HTTPBackend
+
+        made = HTTPBackend(where, token=token_of(token_file), patience=patience)
     except ImportError as error:
         raise Trouble(USAGE, str(error)) from None
-    async with HTTPBackend(where, token=token_of(token_file), patience=patience) as backend:
+    async with made as backend:
         try:
             yield Place(backend, "server", where)
         except StoreUnavailable as error:

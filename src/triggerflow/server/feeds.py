@@ -113,14 +113,16 @@ class Feed:
         """Add a reader."""
         self.readers.add(reader)
         if self._task is None:
+            self._numbers, self._events, self._size = [], [], 0
             self.floor = self.newest = after
             self._task = start_task(asyncio.get_running_loop(), self._run(after), quiet=True)
 
     def leave(self, reader: Reader) -> None:
         """A reader has gone."""
         self.readers.discard(reader)
-        if not self.readers and self._task is not None:
+        if not self.readers and self._task is not None and not self.over:
             self._task.cancel()
+            self._task = None
 
     async def _run(self, after: int) -> None:
         try:
@@ -230,6 +232,8 @@ class ChangeFeed:
         #: the number of the first batch that is kept
         self._first = 0
         self.cursor = ""
+        #: why no more changes can be told
+        self.error: Exception | None = None
 
     @property
     def newest(self) -> int:
@@ -242,6 +246,7 @@ class ChangeFeed:
         if self._task is None or self._task.done():
             self.cursor = (await self._backend.changes()).cursor
             if self._task is None or self._task.done():
+                self.error = None
                 self._task = start_task(asyncio.get_running_loop(), self._run(), quiet=True)
         return self.newest
 
@@ -260,6 +265,10 @@ class ChangeFeed:
                 logger.warning("the changes cannot be read: %s", error)
                 await asyncio.sleep(1.0)
                 continue
+            except Exception as error:  # each reader is told
+                self.error = error
+                self._tell()
+                return
             self.cursor = found.cursor
             if found.executions or found.resync:
                 self.add(found)
@@ -270,6 +279,9 @@ class ChangeFeed:
         if len(self._batches) > self.KEPT:
             self._first += 1
             del self._batches[0]
+        self._tell()
+
+    def _tell(self) -> None:
         for reader in self.readers:
             reader.wake()
 

@@ -144,8 +144,9 @@ class PageEvents:
                     async for piece in frames:
                         sent = piece
                         yield piece
-                if self._feed is not None and self._feed.error is not None:
-                    yield self._following.error_event(self._feed.error)
+                error = changes.error if self._feed is None else self._feed.error or changes.error
+                if error is not None:
+                    yield self._following.error_event(error)
                     return
                 if not sent:
                     await stream.wait()
