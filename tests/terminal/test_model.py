@@ -272,10 +272,6 @@ async def test_another_drawing_keeps_what_has_run() -> None:
         counted = each(model).done, each(model).total
         assert counted[0] > 5
         model.draw(await backend.drawing("crawl", mode="detailed"))
-        after = {it.name: (it.begun, it.done, it.state) for it in model.steps.values()}
-        assert {name.split(" id ")[0].split(" 2 att")[0]: it for name, it in after.items()}["summary"] == before[
-            "summary"
-        ]
         assert (each(model).done, each(model).total) == counted
         model.draw(await backend.drawing("crawl"))
         assert {it.name: (it.begun, it.done, it.state) for it in model.steps.values()} == before
