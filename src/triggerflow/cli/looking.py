@@ -229,7 +229,7 @@ async def schedules(place: Place, *, flow: str | None, json: bool) -> int:
             [
                 it["id"],
                 it["flow"],
-                f"{it['cron']} {it['zone']}" if it["cron"] else f"every {span(it['every'])}",
+                f"{it['cron']} {it['zone']}" if it["cron"] else f"every {it['every']:g} s",
                 "paused" if it["paused"] else "over" if it["due"] is None else age(it["due"], at),
                 str(it["started"]),
                 short(it["latest"] or ""),
