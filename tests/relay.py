@@ -17,6 +17,8 @@ class Relay:
         #: called with what a client sends; if it returns True, the server gets it, and the client gets no answer any
         #: more: its connection is closed
         self.breaks: Callable[[bytes], bool] = lambda data: False
+        #: called for each connection: after how many bytes from the server it is cut; None: it is not
+        self.cuts: Callable[[], int | None] = lambda: None
         #: seconds that the relay takes for each 64 KB which a client sends
         self.slow = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,7 +44,7 @@ class Relay:
         with closing(writer.transport):
             there, out = await asyncio.open_connection("127.0.0.1", self._target)
             with closing(out.transport):
-                back = asyncio.create_task(self._pass(there, writer, lambda data: False))
+                back = asyncio.create_task(self._pass_back(there, writer))
                 try:
                     if await self._pass(reader, out, lambda data: self.breaks(data), slowed=True):
                         back.cancel()
@@ -55,6 +57,17 @@ class Relay:
                     await asyncio.wait([back])
                     if not back.cancelled():
                         back.exception()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = self.cuts()
+        if left is None:
+            await self._pass(reader, writer, lambda data: False)
+            return
+        while left > 0 and (data := await reader.read(min(left, 65536))):
+            left -= len(data)
+            writer.write(data)
+            await writer.drain()
+        writer.transport.close()  # when what was written has been sent
 
     async def _pass(
         self,

@@ -77,6 +77,25 @@ async def test_a_follower_gets_every_frame_once_over_a_crash_of_the_owner() -> N
         await check_execution(backend, "one")
 
 
+async def test_one_who_reads_what_there_is_does_not_wait_for_those_who_follow() -> None:
+    flow = TriggerFlow("open")
+    flow.signal("go", external=True)
+    flow.when("go").to(lambda data: None, name="go")
+    async with MemoryStore() as store:
+        backend = StoreBackend(store, flow)
+        execution = flow.create_execution(id="one", store=store)
+        await execution.async_begin()
+        followed = list[Any]()
+        following = asyncio.create_task(collect(backend.stream("one", follow=True), followed))
+        for number in range(5):
+            await asyncio.sleep(1)  # the follower knows all there is
+            await execution.async_put_into_stream(number)
+            assert [it.item async for it in backend.stream("one")] == list(range(number + 1))
+        await execution.async_cancel()
+        await following
+        assert [it.item for it in followed] == list(range(5))
+
+
 async def test_what_follows_ends_with_the_execution_and_can_be_left_at_any_time() -> None:
     async with MemoryStore() as store:
         flow = counting(3)

@@ -26,6 +26,9 @@ from triggerflow.errors import (
 from triggerflow.run.state import State
 from triggerflow.run.stream import StreamReader
 
+#: They wait for sockets.
+pytestmark = pytest.mark.real_time
+
 
 def review() -> TriggerFlow:
     """Puts the draft into its stream, asks for a verdict, listens to notes, and returns what it has."""

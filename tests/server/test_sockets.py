@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -87,16 +87,17 @@ async def test_whatever_is_sent_is_answered_or_refused(request_: bytes, status: 
 async def test_a_connection_that_sends_no_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "HEAD_SECONDS", 0.5)
     async with serving(create_app([echo()], MemoryStore())) as server:
-        for start in (b"GET /he", b"", b"GET /health HTTP/1.1\r\n%b\r\nGET /he" % HOST):
+
+        async def until_closed(start: bytes) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
             writer.write(start)
-            while True:
-                try:
-                    if not await asyncio.wait_for(reader.read(1000), 30):
-                        break
-                except ConnectionResetError:
-                    break
+            with suppress(ConnectionResetError):
+                while await asyncio.wait_for(reader.read(1000), 30):
+                    pass
             writer.close()
+
+        starts = [b"GET /he", b"", b"GET /health HTTP/1.1\r\n%b\r\nGET /he" % HOST]
+        await asyncio.gather(*(until_closed(start) for start in starts))
 
 
 def in_starlette(api: App) -> Any:

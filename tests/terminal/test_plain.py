@@ -1,10 +1,15 @@
 """Plain lines: "one line for each thing that happens", which a person and grep can read."""
 
 import io
+import re
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
 from tests.terminal.scenes import answering, crashed, crawl, payment, report, running, trip
+from triggerflow import TriggerFlow
 from triggerflow.backend import Backend
 from triggerflow.errors import UnknownExecution
 from triggerflow.terminal import watch
@@ -99,3 +104,60 @@ async def test_an_execution_that_does_not_exist_is_an_error() -> None:
     async with running(report(), id="report-1") as backend:
         with pytest.raises(UnknownExecution):
             await plain(backend, "report-2")
+
+
+async def test_without_textual_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "triggerflow.terminal.app", raising=False)
+    monkeypatch.setitem(sys.modules, "textual.app", None)
+    async with running(report(), id="report-1") as backend:
+        with pytest.raises(ImportError, match=r"pip install 'triggerflow-engine\[cli\]'"):
+            await watch(backend, "report-1", plain=False)
+
+
+def test_plain_lines_import_neither_textual_nor_rich() -> None:
+    code = "import sys, triggerflow.terminal; print([it for it in ('textual', 'rich') if it in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+class Tty(io.StringIO):
+    """A screen as wide as COLUMNS says."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_lines_on_a_screen_are_as_wide_and_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = Tty()
+    async with running(payment(), id="pay-7") as backend:
+        await watch(backend, "pay-7", plain=True, out=out)
+    lines = out.getvalue().splitlines()
+    assert "     0.50  \x1b[32mdone\x1b[0m       reserve        0.5s" in lines
+    assert max(len(re.sub("\x1b\\[[0-9]*m", "", line)) for line in lines) == 60
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Tty()
+    async with running(payment(), id="pay-7") as backend:
+        await watch(backend, "pay-7", plain=True, out=out)
+    assert "\x1b" not in out.getvalue()
+
+
+async def test_hostile_text_becomes_harmless_lines_in_any_encoding() -> None:
+    nasty = "\x1b[2J\x07\u202e日本\r" + "x" * 9000
+    flow = TriggerFlow("nasty")
+
+    @flow.chunk(nasty[:30])
+    async def work(data: Any) -> Any:
+        await data.async_put_into_stream(nasty)
+        raise ValueError(nasty)
+
+    flow.to(work).end()
+    for encoding in ("utf-8", "ascii"):
+        raw = io.BytesIO()
+        out = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
+        async with running(flow, value=nasty, id="one") as backend:
+            assert await watch(backend, "one", plain=True, out=out, width=80) == "failed"
+        text = raw.getvalue().decode(encoding)
+        assert all(char.isprintable() or char == "\n" for char in text)
+        assert len(text.splitlines()) > 100

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from inspect import isawaitable
-from ssl import SSLContext
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -124,13 +124,15 @@ class Transport:
             raise _no_server(url, f"what it answers to {route.name!r} is not the JSON of that") from None
 
     async def _once(self, url: str, call: Call) -> bytes:
-        settings = self.settings
+        seconds = self.settings.timeout + call.wait
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(settings.timeout + call.wait):
-                async with self._response(url, call, "application/json", settings.timeout + call.wait) as response:
-                    return await _body(response, settings.limit, url)
+            async with limit, self._response(url, call, "application/json", seconds) as response:
+                return await _body(response, self.settings.limit, url)
         except TimeoutError:
-            raise Broken(f"it has not answered for {settings.timeout + call.wait:g} s") from None
+            if not limit.expired():
+                raise  # what the server answers with
+            raise Broken(f"it has not answered for {seconds:g} s") from None
 
     @asynccontextmanager
     async def _response(self, url: str, call: Call, accept: str, silence: float) -> "AsyncGenerator[httpx2.Response]":
@@ -185,13 +187,20 @@ class Transport:
 
             settings = self.settings
             client = self._clients[loop] = httpx2.AsyncClient(
-                verify=True if settings.ssl is None else settings.ssl,
+                verify=self._verify(),
                 proxy=settings.proxy,
                 trust_env=False,
                 follow_redirects=False,
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=4.0),
             )
         return client
+
+    def _verify(self) -> SSLContext | bool:
+        if self.settings.ssl is not None:
+            return self.settings.ssl
+        if any(url.startswith("https:") for url in self.urls):
+            return True
+        return SSLContext(PROTOCOL_TLS_CLIENT)  # trusts nobody, and is there at once: the certificates take 100 ms
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
@@ -274,7 +283,7 @@ class Trouble:
         pause = max(pause, min(broken.pause, LONGEST_PAUSE))
         if loop.time() + pause > self._deadline:
             if broken.error is not None:
-                raise broken.error
+                raise broken.error from None
             tried = f"{', '.join(urls)}: no answer for {patience:g} s ({broken})"
             raise StoreUnavailable(f"{tried}; whatever was asked may have been done") from None
         if self.tries == 1:

@@ -33,7 +33,7 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
         return value
     if depth > DEPTH:
         raise PayloadError(f"{where} is nested deeper than {DEPTH} levels, or contains itself")
-    if isinstance(value, list | tuple | set | frozenset) and not hasattr(kind, "_fields"):
+    if isinstance(value, list | tuple | set | frozenset):
         return [as_json(item, where, depth + 1) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
         return {
@@ -58,8 +58,6 @@ def _fields(value: Any, where: str) -> Any:
     try:
         if callable(dump) and hasattr(cast("Any", type(value)), "model_fields"):
             return dump(mode="json")
-        if hasattr(value, "_asdict"):
-            return value._asdict()
         return msgspec.to_builtins(value)
     except Exception:
         raise PayloadError(

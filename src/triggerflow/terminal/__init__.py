@@ -36,7 +36,7 @@ async def watch(
     "failed" and "cancelled" says that the person left: that changes nothing for the execution.
 
     Raises `UnknownExecution`, and what reading the backend raises; one that cannot be reached is asked again later.
-    A screen needs the package textual: ``pip install 'triggerflow-engine[cli]'``.
+    Raises `ImportError` if a screen is wanted and textual is not installed: ``pip install 'triggerflow-engine[cli]'``.
     """
     file: TextIO = sys.stdout if out is None else out
     if plain is None:
@@ -44,8 +44,12 @@ async def watch(
         plain = os.environ.get("TERM") == "dumb" or not all(map(_is_screen, (file, sys.stdin, sys.stderr)))
     if plain:
         return await _watch_plain(backend, id, file, width)
-    from .app import watch_screen  # imported late: textual takes a second
-
+    try:
+        from .app import watch_screen  # imported late: textual takes a second
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "a screen needs textual: pip install 'triggerflow-engine[cli]', or use plain lines"
+        ) from error
     return await watch_screen(backend, id, file, environment, write)
 
 
@@ -54,7 +58,8 @@ async def _watch_plain(backend: Backend, id: str, out: TextIO, width: int | None
     if width is None:
         width = shutil.get_terminal_size((80, 24)).columns if screen else COLUMNS
     model = Model(id)
-    plain = Plain(model, columns=width, colour=screen)
+    colour = screen and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    plain = Plain(model, columns=width, colour=colour)
 
     def told(it: list[Happened], frame: Frame) -> None:
         write(out, plain.lines(it, frame.at))

@@ -54,7 +54,7 @@ class Feed:
                     if not (error_info(error).again or isinstance(error, OSError)):
                         raise
                     if self._notice is not None:
-                        self._notice(f"no answer from the store, trying again: {error}")
+                        self._notice(f"trying again: {error}")
                     tries = 0 if self.model.moment.number > number else tries
                     await asyncio.sleep(_AGAIN[min(tries, len(_AGAIN) - 1)])
                     tries += 1

@@ -276,7 +276,10 @@ class StoreReader:
                 return held
             if not self._follow:
                 row = await self._reader.row(self._id)
-                if self.position < row.items:
+                if self.position < row.items:  # what is shared is older
+                    self._page = deque(await shared.items(self.position))
+                    if not self._page:
+                        raise self._missing()
                     continue
                 self._end()
             elif shared.row is None or shared.number != number:
