@@ -13,10 +13,10 @@ from ..drivers.asyncio import REAL
 from ..run.environment import Environment
 from . import safe
 from .feed import Feed
-from .model import ENDED, Happened, Model
+from .model import Happened, Model
 from .plain import COLUMNS, Plain
 
-__all__ = ["ENDED", "watch"]
+__all__ = ["watch"]
 
 
 async def watch(
