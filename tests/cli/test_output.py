@@ -165,7 +165,7 @@ async def test_schedules_are_listed(terminal: Terminal) -> None:
     listed = terminal("schedules", "--store", "runs.db").out.splitlines()
     assert [line.split()[0] for line in listed] == ["ID", "nightly", "often"]
     assert "0 2 * * * UTC" in listed[1]
-    assert "every 1 min" in listed[2]
+    assert "every 90 s" in listed[2]
     assert "paused" in listed[2]
     found = json.loads(terminal("schedules", "--store", "runs.db", "--json").out)
     assert [(it["id"], it["every"], it["paused"]) for it in found] == [("nightly", None, False), ("often", 90, True)]

@@ -264,6 +264,21 @@ async def test_a_retry_of_the_execution_takes_the_failure_back() -> None:
             assert (charge.state, charge.failed, charge.begun, model.status) == ("failed", 1, 1, "failed")
 
 
+async def test_another_drawing_keeps_what_has_run() -> None:
+    """As after a move to a new definition of the flow."""
+    async with running(crawl(40), id="one") as backend, watched(backend, "one") as model:
+        await asyncio.sleep(3)
+        before = {it.name: (it.begun, it.done, it.state) for it in model.steps.values()}
+        counted = each(model).done, each(model).total
+        assert counted[0] > 5
+        model.draw(await backend.drawing("crawl", mode="detailed"))
+        assert (each(model).done, each(model).total) == counted
+        model.draw(await backend.drawing("crawl"))
+        assert {it.name: (it.begun, it.done, it.state) for it in model.steps.values()} == before
+        await asyncio.sleep(60)
+        assert (each(model).ended, model.status, step(model, "summary").state) == (40, "completed", "done")
+
+
 async def test_a_lost_process_marks_the_attempt_and_its_time_is_shortened() -> None:
     async with crashed(report(), id="one", after=3) as backend, watched(backend, "one") as model:
         await asyncio.sleep(1)

@@ -191,7 +191,7 @@ def list_questions(asked: "Sequence[QuestionInfo]", at: float) -> None:
         ]
         for it in asked
     ]
-    table(["EXECUTION", "QUESTION", "FLOW", "CHUNK", "ASKED", "ANSWER", "PAYLOAD"], rows)
+    table(["EXECUTION", "QUESTION", "FLOW", "CHUNK", "ASKED", "ANSWER", "PAYLOAD"], rows, keys=2)
 
 
 async def schedules(place: Place, *, flow: str | None, json: bool) -> int:
@@ -229,7 +229,7 @@ async def schedules(place: Place, *, flow: str | None, json: bool) -> int:
             [
                 it["id"],
                 it["flow"],
-                f"{it['cron']} {it['zone']}" if it["cron"] else f"every {span(it['every'])}",
+                f"{it['cron']} {it['zone']}" if it["cron"] else f"every {it['every']:g} s",
                 "paused" if it["paused"] else "over" if it["due"] is None else age(it["due"], at),
                 str(it["started"]),
                 short(it["latest"] or ""),
@@ -288,7 +288,8 @@ async def show(place: Place, id: str, *, at: int | None, json: bool) -> int:
         say(as_json({"execution": info, "state": state, "questions": asked, "children": children}))
         return DONE
     status = state.status if at is not None else info.status
-    by = "" if info.owned or status not in ("running", "created") else "; nobody runs it: start a worker"
+    lost = at is None and status in ("running", "created") and not info.owned
+    by = "; nobody runs it: start a worker" if lost else ""
     lines(
         [
             ("execution", info.id),

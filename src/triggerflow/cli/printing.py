@@ -134,21 +134,26 @@ def terminal_width() -> int | None:
     return None
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Sequence[int | None] = ()) -> None:
-    """Print rows under heads, aligned. If the terminal is too narrow, the widest columns are cut; columns without any
-    entry are left out. `colours` has the colour of the column STATUS, by row."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Sequence[int | None] = (), keys: int = 1
+) -> None:
+    """Print rows under heads, aligned. If the terminal is too narrow, the widest columns are cut, and the first `keys`
+    ones, which a person types again, last. Columns without any entry are left out. `colours` has the colour of the
+    column STATUS, by row."""
     texts = [[one_line(cell) for cell in row] for row in rows]
     kept = [at for at in range(len(heads)) if not rows or any(row[at] for row in texts)]
     widths = {at: max([width_of(heads[at]), *(width_of(row[at]) for row in texts)]) for at in kept}
     limit = terminal_width()
     if limit is not None:
         while sum(widths.values()) + 2 * (len(kept) - 1) > limit:
-            # The first column, by which a person goes on, is cut when nothing else is left.
-            widest = max(widths, key=lambda at: (at > 0 and widths[at] > LEAST, widths[at]))
+            widest = max(
+                widths,
+                key=lambda at: (at >= keys and widths[at] > LEAST, at >= keys and widths[at] > SMALLEST, widths[at]),
+            )
             if widths[widest] <= SMALLEST:
                 break
             widths[widest] -= 1
-    say(_row([heads[at] for at in kept], [widths[at] for at in kept]))
+    say(_row([cut(heads[at], widths[at]) for at in kept], [widths[at] for at in kept]))
     for number, row in enumerate(texts):
         cells = [cut(row[at], widths[at]) for at in kept]
         colour = colours[number] if number < len(colours) else None

@@ -327,9 +327,10 @@ class Model:
             opener = openers.get(block.operator)
             if opener is None or not opener.lines[0].startswith("for each"):
                 continue
-            outer = self._around(block.parent)
-            each = self._each[block.key] = Each(block.key, opener.key, outer)
-            self.steps[opener.key].opens = each
+            step, outer = self.steps[opener.key], self._around(block.parent)
+            each = self._each[block.key] = step.opens = step.opens or Each(block.key, opener.key, outer)
+            each.block, each.box, each.outer, each.flat = block.key, opener.key, outer, False
+            each.entries.clear()
         order = {box.key: number for number, box in enumerate(drawing.boxes)}
         leaving: dict[str, list[Any]] = {}
         for line in drawing.lines:
