@@ -1,6 +1,8 @@
 """A client in a script: the names without `async_`, in a thread without an event loop."""
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -77,3 +79,13 @@ def test_every_method_of_a_backend_has_a_sync_version() -> None:
     names = {it for it in vars(Backend) if not it.startswith("_")}
     assert {it for it in vars(SyncBackend) if not it.startswith("_")} == names
     assert names <= set(dir(StoreBackend))
+
+
+def test_httpx_is_imported_by_the_first_call_only() -> None:
+    program = (
+        "import sys, triggerflow.client as c\n"
+        "c.Client('http://localhost:1').flow('x').create_execution()\n"
+        "print(sorted({'httpx2', 'anyio', 'ssl', 'starlette', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.stderr) == ("['ssl']\n", "")
