@@ -120,8 +120,9 @@ def width_of(text: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """The text, or its beginning with a mark, in so many columns."""
-    if width_of(text) <= width:
+    if len(text) <= 2 * width and width_of(text) <= width:
         return text
+    text = text[: 2 * max(width, 0)]  # of a long text no more is looked at; a mark that combines takes no column
     while text and width_of(text) > width - 1:
         text = text[:-1]
     return f"{text}…" if width > 0 else ""
