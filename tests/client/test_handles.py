@@ -9,7 +9,8 @@ import pytest
 
 from tests.client.places import PLACES, Place
 from triggerflow import Execution, TriggerFlow
-from triggerflow.client import RemoteExecution, RemoteFlow, RemoteState, RemoteStreamReader
+from triggerflow.backend import StoreBackend
+from triggerflow.client import Client, RemoteExecution, RemoteFlow, RemoteState, RemoteStreamReader
 from triggerflow.errors import (
     AlreadyAnswered,
     AlreadyStarted,
@@ -19,12 +20,14 @@ from triggerflow.errors import (
     ExecutionClosed,
     ExecutionExists,
     RemoteChunkError,
+    StoreUnavailable,
     UnknownExecution,
     UnknownInterrupt,
     UsageError,
 )
 from triggerflow.run.state import State
 from triggerflow.run.stream import StreamReader
+from triggerflow.stores import MemoryStore
 
 #: They wait for sockets.
 pytestmark = pytest.mark.real_time
@@ -360,3 +363,25 @@ async def test_on_a_loop_a_read_says_how_to_await_it() -> None:
         for call in (lambda: execution.emit("note", "a"), execution.get_result, execution.begin):
             with pytest.raises(BlockingCallError, match=r"await execution\.async_"):
                 call()
+
+
+async def test_a_cancelled_call_ends_as_cancelled_also_where_its_execution_cannot_be_cancelled() -> None:
+    """`RemoteFlow.async_start`: "if this call is cancelled, the execution is cancelled", and so is the call."""
+
+    class Unreachable(StoreBackend):
+        """A store that is lost before the cancellation."""
+
+        async def act(self, id: str, action: Any, **options: Any) -> Any:
+            raise StoreUnavailable("the store is gone")
+
+    async with MemoryStore() as store:
+        backend = Unreachable(store, review())
+        flow = Client(backend).flow("review")
+        calling = asyncio.create_task(flow.async_start("a"))
+        while not (await backend.executions()).executions:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        with pytest.raises(TimeoutError, match=r"after 0\.05 s; it could not be cancelled \(the store is gone\)"):
+            await flow.async_start("b", timeout=0.05)
