@@ -105,7 +105,7 @@ class StoreBackend:
         #: held by a retry: two at once would take the execution from each other, and from the worker of this process
         self._retrying = asyncio.Lock()
         #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
-        self._unlisted: list[str] | None = None
+        self._unlisted: dict[str, None] | None = None
 
     def _add_sub_flows(self, code: FlowRuntime) -> None:
         for inner in code.program().sub_flows.values():
@@ -212,17 +212,18 @@ class StoreBackend:
     async def _former_questions(self, flow: str | None, execution: str | None) -> list[QuestionInfo]:
         """Open questions of executions of earlier versions that nobody has opened since: read from their states."""
         if self._unlisted is None:
-            self._unlisted = []
+            unlisted: dict[str, None] = {}
             after: str | None = None
             open_ones: tuple[StatusName, ...] = ("running", "waiting")
             while rows := await self._store.executions(status=open_ones, after=after, limit=MAX_PAGE):
                 after = rows[-1].id
-                self._unlisted += [row.id for row in rows if not lists_questions(row)]
+                unlisted.update((row.id, None) for row in rows if not lists_questions(row))
+            self._unlisted = unlisted  # as a whole: a second call may come while this one reads
         found: list[QuestionInfo] = []
         for id in list(self._unlisted):
             row = await self._store.find(id)
             if row is None or row.status in FINAL_STATUSES or lists_questions(row):
-                self._unlisted.remove(id)
+                self._unlisted.pop(id, None)
             elif flow in (None, row.flow) and (execution is None or f"{execution}/".startswith(f"{id}/")):
                 with suppress(TriggerFlowError):  # one that cannot be read must not hide the others
                     for asks, asked in await questions_of(self._programs.reader(row.flow), row):

@@ -708,7 +708,8 @@ class MemoryStore(OpenedInScripts):
             if all(one.row.status in FINAL_STATUSES for one in tree):
                 for one in tree:
                     del self.data.executions[one.row.id]
-                    if one.row.parent is not None:
+                    self.data.children.pop(one.row.id, None)
+                    if one.row.parent in self.data.children:
                         self.data.children[one.row.parent].discard(one.row.id)
                 deleted += tree
         if any(entry.payloads for entry in deleted):

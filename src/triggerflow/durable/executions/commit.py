@@ -54,8 +54,10 @@ class StoreSession:
         self.has_listeners = False
         #: runs that may be what has ended earlier processes
         self.suspects = Suspects()
-        #: by the name of the flow and the id of its types, which the view refers to
-        self._views: dict[tuple[str, int], SharedView] = {}
+        #: the views of shared data that executions use, by the name of the flow and the id of its types, which the view
+        #: refers to; and the last one of each flow, so that an execution need not read everything again
+        self._views: WeakValueDictionary[tuple[str, int], SharedView] = WeakValueDictionary()
+        self._last_views: dict[str, SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
         #: callers that wait until the commit that runs now has ended
         self._round_waiters: list[asyncio.Future[None]] = []
@@ -179,6 +181,7 @@ class StoreSession:
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = SharedView(self.store, program.name, program.types, self._follow)
+        self._last_views[program.name] = view
         return view
 
     def _follow(self, view: SharedView) -> asyncio.Task[None]:

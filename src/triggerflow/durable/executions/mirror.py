@@ -28,7 +28,7 @@ from ..._core.state import RunChunk
 from ...run.actions import Action
 from ...run.journal import RingJournal
 from ...run.runtime import ExecutionRuntime
-from ...stores.protocol import FINAL_STATUSES, ExecutionRow
+from ...stores.protocol import FINAL_STATUSES, UNFINISHED_STATUSES, ExecutionRow
 from ..format.loading import PAGE, replay_record
 from ..format.metadata import read_options
 from ..format.reader import ExecutionReader
@@ -312,7 +312,13 @@ class Mirror:
             run.node.kind is OperatorKind.SUB_FLOW for run in self._runtime.machine.state.runs.values()
         ):
             return []
-        return await self._session.store.executions(parent=row.id, status=("created", "running", "waiting"), limit=PAGE)
+        store, found, after = self._session.store, list[ExecutionRow](), None
+        while page := await store.executions(parent=row.id, status=UNFINISHED_STATUSES, after=after, limit=PAGE):
+            found += page
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+        return found
 
     async def _waits_for_children(self, row: ExecutionRow) -> bool:
         children = await self._running_children(row)

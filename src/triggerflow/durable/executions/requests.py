@@ -16,6 +16,7 @@ from ..._core.state import UNSET
 from ...run.actions import ACTIONS, Action
 from ...serialize.payload import Types
 from ...stores.protocol import Reply, Request
+from ..format.payloads import UNREADABLE
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -50,7 +51,7 @@ def read_request(request: Request, types: Types) -> tuple[Action, list[Any]]:
         raise UsageError(f"the owner of execution {request.execution!r} does not know the request {request.kind!r}")
     try:
         given = _decode(request.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SnapshotError(f"request {request.id!r} cannot be read: {error}") from error
     if given.keys() - set(action.names):
         raise UsageError(f"request {request.kind!r} has arguments that the owner does not know")
@@ -83,7 +84,7 @@ def read_reply(reply: Reply, types: Types) -> Any:
         if reply.ok:
             return types.unpack(data)
         error = _error(data)
-    except (msgspec.DecodeError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+    except (*UNREADABLE, LookupError, TypeError, AttributeError) as problem:
         raise SnapshotError(f"the reply to request {reply.request!r} cannot be read: {problem}") from problem
     raise error
 
