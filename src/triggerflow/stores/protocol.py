@@ -25,7 +25,7 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, get_args
 
 import msgspec
 
@@ -209,6 +209,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     #: True if the changes after the cursor are not known: they are too old, or the cursor comes from another store.
     #: Everything may have changed then
     resync: bool = False
+
+
+#: The fields of `Changes` with names of what has changed.
+ChangeKind = Literal["executions", "requests", "schedules", "flows"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
 class Append(msgspec.Struct, kw_only=True):
