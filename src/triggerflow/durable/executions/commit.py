@@ -233,16 +233,18 @@ def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBu
 
 
 class _PerStore:
-    """What is remembered for each store object: its session, if one is in use, and the fingerprints of its definitions.
+    """What is remembered for each store object: its session and its hub, if they are in use, its last owner, and the
+    fingerprints of the definitions that it has stored as that owner.
 
     It must not refer to the store, which would never be freed otherwise.
     """
 
-    __slots__ = ("definitions", "hub", "session")
+    __slots__ = ("definitions", "hub", "owner", "session")
 
     def __init__(self) -> None:
         self.hub: Callable[[], Hub | None] = lambda: None
         self.session: Callable[[], StoreSession | None] = lambda: None
+        self.owner: str | None = None
         self.definitions: set[str] = set()
 
 
@@ -295,6 +297,9 @@ def session_of(store: Store) -> StoreSession:
         known = _per_store[store] = _PerStore()
     session = known.session()
     owner = _owner_of(store)
+    if owner is not None and owner != known.owner:
+        known.owner = owner
+        known.definitions.clear()  # while it was closed, its data may have been deleted or replaced by a copy
     if session is not None and owner is not None and session.owner not in (None, owner):
         session.close(
             ExecutionSuspended(
