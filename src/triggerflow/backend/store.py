@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
+from .._core.definition import Definition
 from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
@@ -143,7 +144,9 @@ class StoreBackend:
             raise BadRequest(f"a drawing has the modes 'simplified' and 'detailed', not {mode!r}")
         return drawing_of(await self._definition(flow, definition), mode)
 
-    async def _definition(self, flow: str, fingerprint: str | None) -> Any:
+    async def _definition(self, flow: str, fingerprint: str | None) -> Definition:
+        """The definition of that fingerprint; without one, that of the code, or else of the newest execution. Raises
+        `UnknownFlow`."""
         code = self._flows.get(flow)
         if code is not None:
             definition = code.program().plan.definition

@@ -251,14 +251,18 @@ class SharedView:
         """Fold changes into values, so that the store need not keep them. Folding is no part of any change: what fails
         is tried again after more changes."""
         self._fold_at = self.number + FOLD_EVERY
+        unfolded, self._unfolded = self._unfolded, {}  # from here on, changes are for the next fold
         values: dict[str, tuple[int, bytes | None]] = {}
-        for key in list(self._unfolded):
+        for key in unfolded:
             with suppress(SnapshotError, PayloadError):
                 value = self.read(key)
                 values[key] = (self.number, None if value is UNSET else _pack(self._types, key, value))
-        with suppress(StoreError, UsageError, ExecutionSuspended):
-            for key in await self._store.fold_shared(self.flow, values):
-                self._unfolded.pop(key, None)
+        try:
+            with suppress(StoreError, UsageError, ExecutionSuspended):
+                for key in await self._store.fold_shared(self.flow, values):
+                    del unfolded[key]
+        finally:
+            self._unfolded = {**unfolded, **self._unfolded}
 
 
 class StoredShared(SharedData):

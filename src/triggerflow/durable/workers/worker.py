@@ -448,19 +448,7 @@ class Worker:
         root = execution.root
         runtime = root.runtime
         if not root.runs_here:
-            left = self._running.pop(runtime.id, None)
-            why = None if runtime.log is None or runtime.log.suspended is None else runtime.log.suspended.__cause__
-            if isinstance(why, MissingResource):
-                self._reject(runtime.id, runtime.program.name, why)
-            if runtime.log is not None and runtime.log.suspended is not None and not root.released:
-                # Suspended: the store failed, or a task was cancelled from outside. This store is still the owner: open
-                # it again.
-                self._claimed[runtime.id] = runtime.program.name
-                if isinstance(why, StoreDamaged | SnapshotError | UsageError):
-                    self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
-                    self._wake.set()  # the next round releases it
-            if left is not None or self._draining:
-                self._wake.set()  # there is room for another execution
+            self._drop(root)
             return
         self._running[runtime.id] = root
         if self._draining and not is_idle(root):
@@ -468,6 +456,23 @@ class Worker:
         elif is_idle(root):
             self._to_park[runtime.id] = root
             self._begin_parking()
+
+    def _drop(self, root: Stored) -> None:
+        """An execution does not run here any more: it has ended, or was suspended, parked or released."""
+        id, flow, log = root.runtime.id, root.runtime.program.name, root.runtime.log
+        was_running = self._running.pop(id, None) is not None
+        suspended = None if log is None else log.suspended
+        why = None if suspended is None else suspended.__cause__
+        if isinstance(why, MissingResource):
+            self._reject(id, flow, why)
+        if suspended is not None and not root.released:
+            # The store failed, or a task was cancelled from outside. This store is still the owner: open it again.
+            self._claimed[id] = flow
+            if isinstance(why, StoreDamaged | SnapshotError | UsageError):
+                self._reject(id, flow, why)  # one of its sub-flows cannot run here
+                self._wake.set()  # the next round releases it
+        if was_running or self._draining:
+            self._wake.set()  # there is room for another execution
 
     def _begin_parking(self) -> None:
         if self._to_park and (self._parking is None or self._parking.done()):
