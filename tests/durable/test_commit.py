@@ -196,6 +196,31 @@ async def test_of_a_tree_that_was_taken_away_nothing_is_written(open_store: Open
     assert [rows[id].items for id in TREES[1]] == [2, 2, 2]
 
 
+# -- records that come together ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails_first", [True, False])
+async def test_a_chunk_that_ends_in_the_commit_that_cancels_it(open_store: Open, fails_first: bool) -> None:
+    """Two chunks end in one turn of the loop: the failure of one asks to cancel the other, which has ended by then."""
+    flow, both = TriggerFlow(name="f"), asyncio.Barrier(2)
+
+    async def fails(data: Data) -> None:
+        await both.wait()
+        raise KeyError("one")
+
+    async def ends(data: Data) -> int:
+        await both.wait()
+        return 1
+
+    branches = [("fails", fails), ("ends", ends)]
+    flow.batch(*(branches if fails_first else branches[::-1])).end()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="run")
+        with pytest.raises(KeyError, match="one"):
+            await execution.async_start(0)
+        assert (await store.find("run")).status == "failed"
+
+
 # -- snapshots ---------------------------------------------------------------------------------------------------------
 
 

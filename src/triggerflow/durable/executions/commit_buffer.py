@@ -318,7 +318,8 @@ class CommitBuffer:
         held, self._writing = self._writing, []
         if held and self.suspended is None:
             state = self._machine.state
-            if state.records != self.committed:  # during the commit, runs may have ended or been abandoned
+            # A later record of this append, or one that came during the commit, may have ended or abandoned runs.
+            if len(append.records) > 1 or state.records != self.committed:
                 held = [it for it in held if _is_due(it, state)]
             self.owner.perform(held)
         if self._waiters:
