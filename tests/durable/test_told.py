@@ -69,11 +69,11 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 async def test_a_list_takes_one_status_or_several_and_refuses_others(any_store: Store) -> None:
     flow = asking()
-    one: Any = "running"
+    running: Any = ("running", ("running",), ["waiting", "running"])
     wrong: Any = "complete"
     async with any_store as store:
         await flow.async_submit(["ann"], id="run", store=store)
-        for status in (one, ("running",), ["waiting", "running"]):
+        for status in running:
             assert [row.id for row in await store.executions(status=status)] == ["run"]
         for status in (wrong, [wrong]):
             with pytest.raises(OptionError, match="no status 'complete'; did you mean 'completed'"):
