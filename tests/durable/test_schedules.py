@@ -557,7 +557,7 @@ def test_in_a_script_without_asyncio() -> None:
     ("options", "error", "words"),
     [
         ({}, OptionError, "either cron= or every="),
-        ({"cron": "* * * * *", "every": 60}, OptionError, "either cron= or every="),
+        ({"cron": "* * * * *", "every": 60}, OptionError, "either cron= or every=, not both"),
         ({"cron": "61 * * * *"}, DefinitionError, "Bad minute"),
         ({"cron": 5}, OptionError, "must be a string"),
         ({"every": 60, "zone": "Europe/Nowhere"}, DefinitionError, "no time zone"),

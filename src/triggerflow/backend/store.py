@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 
 from .._core.definition import Definition
-from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
+from .._core.errors import DefinitionError, OptionError, StoreConflict, TriggerFlowError, UnknownExecution, UsageError
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
 from ..drivers.asyncio import REAL
@@ -25,11 +25,13 @@ from ..durable.history.diff import Difference, difference
 from ..durable.history.following import StoreReader
 from ..durable.history.fork import fork_of
 from ..durable.history.listing import put_copies, questions_of
+from ..durable.schedules.ticks import in_seconds
 from ..run.flow_runtime import FlowRuntime
 from ..run.ingress import check_delay
 from ..run.options import Options, check_labels, check_reuse, same_value
 from ..serialize.payload import Types
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Question, Store
+from ..stores.searching import checked_statuses
 from . import frames as framing
 from .actions import ask, post, request_of, retry_request
 from .drawings import contract_of, drawing_of
@@ -180,11 +182,11 @@ class StoreBackend:
         """See `Backend.executions`."""
         rows = await self._store.executions(
             flow=flow,
-            status=(status,) if isinstance(status, str) else status,
-            since=since,
-            until=until,
+            status=_statuses(status),
+            since=_time(since, "since"),
+            until=_time(until, "until"),
             parent=parent,
-            labels=labels,
+            labels=_labels(labels),
             text=text,
             after=after,
             limit=_page(limit),
@@ -196,7 +198,7 @@ class StoreBackend:
         self, *, since: float | None = None, until: float | None = None
     ) -> dict[str, dict[StatusName, int]]:
         """See `Backend.counts`."""
-        return await self._store.counts(since=since, until=until)
+        return await self._store.counts(since=_time(since, "since"), until=_time(until, "until"))
 
     async def questions(
         self, *, flow: str | None = None, execution: str | None = None, after: str | None = None, limit: int = 100
@@ -251,7 +253,7 @@ class StoreBackend:
     async def frames(self, id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Frame]:
         """See `Backend.frames`."""
         row = await self._row(id)
-        if not 0 <= after <= row.records:
+        if not 0 <= _number(after) <= row.records:
             raise BadRequest(f"execution {id!r} has {row.records} frames; there is none after number {after}")
         if not follow:
             async for frame in framing.frames(self._programs.reader(row.flow), row, after):
@@ -276,7 +278,7 @@ class StoreBackend:
     ) -> AsyncIterator[Item]:
         """See `Backend.stream`."""
         row = await self._row(id)
-        if after < 0:
+        if _number(after) < 0:
             raise BadRequest(f"items are numbered from 1; there is none after number {after}")
         reader = self._programs.reader(row.flow)
         items = StoreReader(reader, id, after=after, follow=follow, compact=compact, raises=False)
@@ -287,8 +289,8 @@ class StoreBackend:
         """See `Backend.state_at`."""
         row = await self._row(id)
         moment = row.records if moment is None else moment
-        if not 0 <= moment <= row.records:
-            raise BadRequest(f"execution {id!r} has {row.records} frames; moment {moment} has not come")
+        if not 0 <= _number(moment) <= row.records:
+            raise BadRequest(f"execution {id!r} has the moments 0 to {row.records}; there is no moment {moment}")
         reader = self._programs.reader(row.flow)
         place, value = await reader.place(row, moment)
         return state_info(id, row.flow, place.machine, value, reader.program.types)
@@ -518,15 +520,42 @@ def _difference(found: Difference, reader: ExecutionReader) -> DifferenceInfo:
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
+def _number(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadRequest(f"frames, items, moments and limits are whole numbers, not {number!r:.100}")
+    return number
+
+
+def _time(moment: Any, name: str) -> float | None:
+    try:
+        return None if moment is None else in_seconds(moment, "a list of executions", name)
+    except DefinitionError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _statuses(status: Any) -> list[StatusName] | None:
+    try:
+        return checked_statuses(status)
+    except (OptionError, TypeError) as error:
+        raise BadRequest(str(error)) from None
+
+
+def _labels(labels: Any) -> dict[str, str]:
+    try:
+        return check_labels(labels, "a list of executions")
+    except OptionError as error:
+        raise BadRequest(str(error)) from None
+
+
 def _page(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
-        raise BadRequest(f"a page has 1 to {MAX_PAGE} entries, not {limit}")
+    if not 1 <= _number(limit) <= MAX_PAGE:
+        raise BadRequest(f"a page has 1 to {MAX_PAGE} entries, not {limit!r:.100}")
     return limit
 
 
-def _wait(wait: float) -> float:
-    if not 0 <= wait <= MAX_WAIT:
-        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait}")
+def _wait(wait: Any) -> float:
+    if not isinstance(wait, int | float) or not 0 <= wait <= MAX_WAIT:
+        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait!r:.100}")
     return wait
 
 

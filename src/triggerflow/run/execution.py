@@ -135,7 +135,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
-                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; {runtime.what_goes_on()}")
             return runtime.outcome() if runtime.has_outcome() else None
 
         if not begins_here:

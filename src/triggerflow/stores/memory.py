@@ -37,7 +37,7 @@ from .protocol import (
     not_retriable,
     payload_digest,
 )
-from .searching import matches
+from .searching import checked_statuses, matches
 from .thinning import superseded
 
 _FIRST = itemgetter(0)
@@ -523,7 +523,7 @@ class MemoryStore(OpenedInScripts):
     ) -> list[ExecutionRow]:
         """See `Store.executions`."""
         self._lifecycle.check()
-        statuses = None if status is None else set(status)
+        statuses = checked_statuses(status)
         wanted = set((labels or {}).items())
         last = None
         if after is not None:

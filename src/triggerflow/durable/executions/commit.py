@@ -6,6 +6,7 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -288,10 +289,16 @@ def _stopping(session: Callable[[], StoreSession | None]) -> Callable[[], Corout
     return stop
 
 
+def require_store(store: object) -> None:
+    """Raise `UsageError` if this is no store."""
+    if not hasattr(store, "claim_work"):
+        such = f"SQLiteStore({store!r})" if isinstance(store, str | os.PathLike) else "SQLiteStore('runs.db')"
+        raise UsageError(f"a store is needed, such as an opened {such}; got {store!r}")
+
+
 def session_of(store: Store) -> StoreSession:
     """The session of an open store. Raises `UsageError` if `store` is no store."""
-    if not hasattr(store, "claim_work"):
-        raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
+    require_store(store)
     known = _per_store.get(store)
     if known is None:
         known = _per_store[store] = _PerStore()

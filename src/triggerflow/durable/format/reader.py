@@ -264,6 +264,9 @@ class ExecutionReader:
         return Start(0, row.definition, None) if snapshot is None else _start(row, snapshot, row.definition)
 
     def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
+        given: Any = records
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise UsageError(f"a state is named by a number of records, 0 to {row.records}; got {records!r:.100}")
         if not 0 <= records <= row.records:
             raise UsageError(f"execution {row.id!r} has {row.records} records; there is no state after {records}")
         fit = [start for start in starts if start.records <= records]

@@ -379,7 +379,8 @@ def _continued(
 
 def _check_times(state: ScheduleState, where: str) -> None:
     if (state.cron is None) == (state.every is None):
-        raise OptionError(f"{where} needs either cron= or every=")
+        what = "either cron= or every=" if state.cron is None else "either cron= or every=, not both"
+        raise OptionError(f"{where} needs {what}")
     cron: Any = state.cron
     if cron is not None:
         if not isinstance(cron, str):

@@ -145,6 +145,8 @@ class Database:
             try:
                 await self._prepare()
                 break
+            except StoreError:  # an `OSError`, too
+                raise
             except (psycopg.Error, OSError) as error:
                 if not is_restarting(error) or time.monotonic() > deadline:
                     raise store_error(error, settings.name) from _without_values(error)
@@ -201,7 +203,7 @@ class Database:
         release = connection.info.server_version // 10_000
         if release < OLDEST:
             raise StoreUnavailable(f"{settings.name}: PostgreSQL {release} is too old; {OLDEST} or later is needed")
-        encoding = await _one(connection, b"SELECT current_setting('server_encoding')")
+        encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreUnavailable(f"{settings.name}: the database has the encoding {encoding}; make one with UTF8")
         version = await self._version(connection)

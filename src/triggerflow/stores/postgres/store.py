@@ -28,6 +28,7 @@ from ..protocol import (
     SharedLog,
     StatusName,
 )
+from ..searching import checked_statuses
 from . import claims, feed, inbox, reading, shared, upkeep, writing
 from .announcing import Announcer
 from .connections import Database, Settings
@@ -342,7 +343,7 @@ class PostgresStore(OpenedInScripts):
         return await self._read(
             reading.executions,
             flow=flow,
-            status=None if status is None else list(status),
+            status=checked_statuses(status),
             since=since,
             until=until,
             parent=parent,
