@@ -35,6 +35,8 @@ async def test_a_wait_for_what_nobody_runs_says_that_a_worker_is_missing() -> No
         execution = await flow.async_submit(["ann"], store=store)
         with pytest.raises(TimeoutError, match=r"no process runs it: a Worker\(store, flow\) of flow 'asking' would"):
             await execution.async_get_result(timeout=3)
+        with pytest.raises(TimeoutError, match="no stream item for 3 s; it is in its store, and no process runs it"):
+            await anext(execution.get_async_runtime_stream(timeout=3))
 
 
 async def test_a_wait_for_what_runs_elsewhere_says_so_also_after_its_process_has_ended() -> None:

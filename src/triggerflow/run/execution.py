@@ -437,7 +437,8 @@ class Execution(ResourceHolder, Generic[ResultT]):
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         begin = lambda: runtime.begin_reading(value)  # noqa: E731
-        return kind(runtime.open_stream(), begin, after=after, timeout=timeout, policy=lag, buffer=buffer)
+        stream, what = runtime.open_stream(), runtime.what_goes_on
+        return kind(stream, begin, what, after=after, timeout=timeout, policy=lag, buffer=buffer)
 
     def get_runtime_stream(
         self,
