@@ -582,6 +582,15 @@ async def test_a_schema_of_a_later_release_is_not_touched(cluster: Cluster) -> N
             connection.execute(f"DELETE FROM {store.schema}.migrations WHERE version = 99".encode())
 
 
+async def test_a_database_of_another_encoding_is_told_as_that_alone(own_cluster: Cluster) -> None:
+    with psycopg.connect(own_cluster.conninfo, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    conninfo = own_cluster.conninfo.replace("dbname=postgres", "dbname=bytes")
+    with pytest.raises(StoreUnavailable, match="has the encoding SQL_ASCII; make one with UTF8") as told:
+        await PostgresStore(conninfo).__aenter__()
+    assert "cannot be reached" not in str(told.value)
+
+
 async def test_many_processes_may_make_the_tables_at_once(cluster: Cluster) -> None:
     schema = f"{cluster.schema()}_new"
     stores = [PostgresStore(cluster.conninfo, schema=schema) for _ in range(4)]

@@ -2,7 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any, get_args
 
+from .._core.errors import OptionError
+from .._core.state import StatusName
+from ..build.arguments import closest
 from .protocol import ExecutionRow
 
 #: How many different words of an error can be found, and how many characters of each.
@@ -12,6 +16,22 @@ MOST_WORDS, WORD_LENGTH = 40, 40
 VALUE_LENGTH = 200
 
 _WORD = re.compile(r"\w+")
+
+_STATUSES: tuple[StatusName, ...] = get_args(StatusName)
+
+
+def checked_statuses(status: StatusName | Iterable[StatusName] | None) -> list[StatusName] | None:
+    """The statuses that a list is limited to; one alone may be given as a string. Raises `OptionError` for an unknown
+    one, which would find nothing."""
+    if status is None:
+        return None
+    found: list[Any] = [status] if isinstance(status, str) else list(status)
+    for it in found:
+        if it not in _STATUSES:
+            near = closest(str(it), _STATUSES, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise OptionError(f"executions(): there is no status {it!r}; {hint}known: {', '.join(_STATUSES)}")
+    return found
 
 
 def words(text: str | None) -> list[str]:

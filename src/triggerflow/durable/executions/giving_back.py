@@ -37,9 +37,11 @@ class Departure:
         """Stop the execution and its sub-flows, unless it was suspended before; see `Stored.release_here`."""
         tree = execution.tree()
         self.execution = execution
+        #: its own id and those of its sub-flows
         self.ids = [it.runtime.id for it in tree]
         #: those of them in which chunks ran
         self._interrupted = [(it, it.runtime.log) for it in tree if _runs_a_chunk(it)]
+        #: how many seconds to wait for its chunks; if they take longer, it is given back when they have stopped
         self.patience = execution.runtime.options.cleanup_timeout
         execution.release_here(why)
         self._tasks = dict(execution.stopping)

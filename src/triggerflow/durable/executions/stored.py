@@ -507,6 +507,10 @@ class Stored(Durability):
         """See `Durability.runs_elsewhere`."""
         return self.mirror is not None and runtime.machine.state.status not in FINAL
 
+    def lacks_owner(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.lacks_owner`."""
+        return self.mirror is not None and self.mirror.lacks_owner and self.runs_elsewhere(runtime)
+
     # -- commits -----------------------------------------------------------------------------------------------------
 
     async def committed(self, runtime: ExecutionRuntime) -> None:

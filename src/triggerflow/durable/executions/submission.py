@@ -76,8 +76,9 @@ async def place(store: Store, id: str, reuse: Reuse) -> tuple[ExecutionRow | Non
 def exists(found: ExecutionRow) -> ExecutionExists:
     """The error of the policy "reject"."""
     return ExecutionExists(
-        f"there is an execution {found.id!r} in the store already ({found.status}); choose another id, or write "
-        'reuse="existing" for a handle of it, or reuse="new_after_end" for a new one once it has ended'
+        f"there is an execution {found.id!r} of flow {found.flow!r} in the store already ({found.status}); "
+        'choose another id, or write reuse="existing" for a handle of it, or reuse="new_after_end" for a new one once '
+        "it has ended"
     )
 
 

@@ -20,7 +20,7 @@ from ...stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from ..executions.commit_buffer import status_and_due
 from ..format.loading import PAGE, RestoredExecution
 from ..format.metadata import attempt_id, check_id
-from ..format.payloads import references
+from ..format.payloads import UNREADABLE, references
 from ..format.reader import ExecutionReader
 
 _decode = msgspec.json.Decoder().decode
@@ -118,7 +118,7 @@ async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes
             fresh = await store.payloads(wanted)
             found.update(fresh)
             wanted = {name for data in fresh.values() for name in references(_decode(data))} - found.keys()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"a stored value cannot be read: {error}") from error
     return found
 
