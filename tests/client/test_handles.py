@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -106,6 +107,13 @@ async def test_a_question_is_asked_and_answered(place: Place) -> None:
     assert await execution.async_committed(execution.state.to_dict) == {"draft": "red sails", "notes": ["shorter"]}
 
 
+async def at_last(reader: Any) -> Any:
+    """The next item, however often the time-out of the reader comes first."""
+    while True:
+        with suppress(TimeoutError):
+            return await anext(reader)
+
+
 async def test_the_stream_is_read_from_any_item_on(place: Place) -> None:
     execution = await place.flow("review").async_submit("a b c")
     reader = execution.get_async_runtime_stream(timeout=20)
@@ -121,8 +129,8 @@ async def test_the_stream_is_read_from_any_item_on(place: Place) -> None:
     await execution.async_continue_with("verdict", True)
     assert [it["action"] if type(it) is dict else it async for it in reader] == ["resume", "published"]
     assert reader.position == 7
-    assert (await anext(impatient))["action"] == "resume"
-    assert await anext(impatient) == "published"
+    assert (await at_last(impatient))["action"] == "resume"
+    assert await at_last(impatient) == "published"
     late = execution.get_async_runtime_stream(after=1, compact=True)
     assert [it for it in [it async for it in late] if "type" not in it] == [
         {"delta": "bc"},
