@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 COMMAND = (sys.executable, "-W", "error", "-m", "triggerflow.cli")
 
 #: A flow that asks a person, and one that fails until a file is there.
-REPORT = '''
+REPORT = """
 import asyncio
 from pathlib import Path
 
@@ -65,7 +65,7 @@ async def add(data):
 
 typed.to(begin)
 typed.when(go).to(add).end()
-'''
+"""
 
 
 class Said(NamedTuple):

@@ -169,4 +169,6 @@ def main(file: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: app.py FILE PORT [serve], or app.py FILE work")
     main(*sys.argv[1:])

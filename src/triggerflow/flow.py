@@ -634,10 +634,13 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def set_store(self, store: Store | None) -> Self:
         """Store the records of all executions that are created from now on; None ends that. The store must be open.
 
-        Raises `UsageError` if the flow has no name of its own.
+        Raises `UsageError` if the flow has no name of its own, and for anything that is no store.
         """
         if store is not None:
+            from .durable.executions.commit import require_store
+
             self._runtime.require_name()
+            require_store(store)
         self._runtime.store = store
         return self
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.backend.test_questions import asks, review
 from triggerflow import TriggerFlow
-from triggerflow.backend import BadRequest, StoreBackend, UnknownFlow, error_info
+from triggerflow.backend import BadRequest, Cancel, StoreBackend, UnknownFlow, error_info
 from triggerflow.durable import Worker
 from triggerflow.errors import ContractError, ExecutionExists, UnknownExecution
 from triggerflow.stores import Store
@@ -127,3 +127,27 @@ async def test_errors_have_codes(store: Store) -> None:
             await call
         assert error_info(raised.value).code == code
     assert error_info(KeyError("a secret")).message == "the server failed: KeyError"
+
+
+async def test_arguments_of_a_wrong_type_are_bad_requests(store: Store) -> None:
+    flow = doubling()
+    backend: Any = StoreBackend(store, flow)
+    await backend.start("doubling", 1, id="run")
+    calls: list[tuple[Any, str]] = [
+        (lambda: backend.executions(status="complete"), "no status 'complete'; did you mean 'completed'"),
+        (lambda: backend.executions(since="yesterday"), "since must be a datetime, or seconds since the epoch"),
+        (lambda: backend.counts(until="today"), "until must be a datetime, or seconds since the epoch"),
+        (lambda: backend.executions(labels="blue"), "labels must be a mapping"),
+        (lambda: backend.executions(limit="all"), "not 'all'"),
+        (lambda: backend.state_at("run", "yesterday"), "whole numbers, not 'yesterday'"),
+        (lambda: backend.state_at("run", 2), "the moments 0 to 1; there is no moment 2"),
+        (lambda: anext(backend.frames("run", after="x")), "whole numbers, not 'x'"),
+        (lambda: anext(backend.stream("run", after="x")), "whole numbers, not 'x'"),
+        (lambda: backend.result("run", wait="long"), "seconds, not 'long'"),
+        (lambda: backend.act("run", "cancel"), "a str is no action; there are: Answer, Emit"),
+    ]
+    for call, words in calls:
+        with pytest.raises(BadRequest, match=words):
+            await call()
+    with pytest.raises(TimeoutError, match=r"is there a Worker\(store, flow\) of that flow"):
+        await backend.act("run", Cancel(), wait=0.1)

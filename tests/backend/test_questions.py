@@ -13,7 +13,7 @@ import pytest
 from triggerflow import TriggerFlow
 from triggerflow.backend import BadRequest, QuestionInfo, StoreBackend
 from triggerflow.durable.format.metadata import LISTS_QUESTIONS
-from triggerflow.stores import MemoryData, MemoryStore, Store
+from triggerflow.stores import ExecutionRow, MemoryData, MemoryStore, Store
 
 
 @dataclass
@@ -219,3 +219,36 @@ async def test_a_retried_execution_asks_again(store: Store) -> None:
     await again.async_committed(again.get_status)
     assert [it.id for it in await every(backend)] == ["verdict"]
     assert (await backend.get("one")).error is None
+
+
+class SlowStore(MemoryStore):
+    """Gives others a turn in each call that the backend makes."""
+
+    async def find(self, execution: str) -> ExecutionRow | None:
+        """See `Store.find`."""
+        await asyncio.sleep(0)
+        return await super().find(execution)
+
+    async def executions(self, **of: Any) -> list[ExecutionRow]:
+        """See `Store.executions`."""
+        await asyncio.sleep(0)
+        return await super().executions(**of)
+
+
+async def test_calls_at_the_same_time_find_the_same_questions_of_executions_of_earlier_versions() -> None:
+    data = MemoryData()
+    async with MemoryStore(data) as store:
+        flow = review()
+        executions = [await asks(flow, store, id) for id in ("one", "two")]
+        await store.release(["one", "two"])
+    async with SlowStore(data) as store:
+        flow = review()
+        as_before(data, "one")
+        as_before(data, "two")
+        backend = StoreBackend(store, flow)
+        pages = await asyncio.gather(*(backend.questions() for _ in range(3)))
+        assert [len(page.questions) for page in pages] == [2, 2, 2]
+        for execution in executions:
+            await (await flow.async_resume(execution.id, store=store)).async_cancel()
+        pages = await asyncio.gather(*(backend.questions() for _ in range(3)))
+        assert [len(page.questions) for page in pages] == [0, 0, 0]

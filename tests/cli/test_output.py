@@ -11,7 +11,7 @@ import pytest
 
 from tests.command_line import COMMAND, Terminal, environment
 from triggerflow import TriggerFlow
-from triggerflow.cli.printing import age, cut, harmless, span, width_of
+from triggerflow.cli.printing import age, columns_of, cut, harmless, span
 from triggerflow.cli.values import described, kinds_of, moment_of, seconds_of, value_of
 from triggerflow.stores import SQLiteStore
 
@@ -53,15 +53,15 @@ def test_a_span_is_in_its_largest_unit(seconds: float, text: str) -> None:
 
 
 def test_texts_are_cut_by_the_columns_they_take() -> None:
-    assert (width_of("abc"), width_of("日本"), width_of("e\u0301")) == (3, 4, 1)
+    assert (columns_of("abc"), columns_of("日本"), columns_of("e\u0301")) == (3, 4, 1)
     assert (cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)) == ("abc…", "日…", "abc")
+    assert cut("日" * 4_000_000, 4) == "日…"  # a value may be as large as a store takes
     assert harmless("a\x1b[2Jb\x9bc\u202ed\ne") == "a\\x1b[2Jb\\x9bc\\u202ed\ne"
 
 
-@pytest.mark.parametrize("text", ["a" * 10_000_000, "日" * 1_000_000, "e" + "\u0301" * 1_000_000])
-def test_no_more_of_a_long_text_is_looked_at_than_is_shown(text: str) -> None:
-    assert width_of(cut(text, 20)) <= 20
-    assert len(cut(text, 20)) <= 41
+@pytest.mark.parametrize("text", ["a" * 5_000_000, "日" * 1_000_000])
+def test_a_long_text_is_cut_as_fast_as_it_is_read(text: str) -> None:
+    assert 19 <= columns_of(cut(text, 20)) <= 20
 
 
 def test_values_are_json_or_what_the_schema_says() -> None:
@@ -111,7 +111,7 @@ def test_tables_fit_the_terminal(terminal: Terminal) -> None:
         for verb in ("runs", "questions", "open"):
             words = ["open", "runs.db"] if verb == "open" else [verb, *place]
             lines = terminal(*words, COLUMNS=width).out.splitlines()
-            assert max(map(width_of, lines)) <= int(width)
+            assert max(map(columns_of, lines)) <= int(width)
             assert width == "160" or any("…" in line for line in lines)
     assert long.strip() in terminal("runs", *place).out
 

@@ -69,7 +69,7 @@ async def lying(*answers: bytes | Callable[[asyncio.StreamWriter], Any], **optio
     server = await asyncio.start_server(liar.accept, "127.0.0.1", 0)
     liar.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        async with HTTPBackend(liar.url, token=TOKEN, **{"patience": 0.3, **options}) as backend:
+        async with HTTPBackend(liar.url, **{"token": TOKEN, "patience": 0.3, **options}) as backend:
             yield liar, backend
     finally:
         server.close()
@@ -328,3 +328,24 @@ async def test_a_token_can_change_and_is_checked() -> None:
             with pytest.raises(BadRequest, match="ASCII"):
                 await backend.act("one", Emit(name="a"), request=request)
         assert liar.requests == []
+
+
+async def test_a_token_that_cannot_be_had_is_an_error_of_every_call() -> None:
+    """`token`: "a function that returns the present one". What it raises reaches whoever has called."""
+
+    def broken() -> str:
+        raise OSError("the vault does not answer")
+
+    async with lying(answer("{}"), token=broken) as (liar, backend):
+        for call in (backend.flows, backend.changes):
+            async with asyncio.timeout(5):
+                with pytest.raises(OSError, match="the vault"):
+                    await call()
+        assert liar.requests == []
+
+
+async def test_a_problem_that_is_nested_without_end_is_an_error_of_the_server() -> None:
+    deep = b'{"status":404,"code":"unknown_flow","title":"","more":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+    async with lying(answer(deep, "404 Not Found")) as (_, backend):
+        with pytest.raises(BadRequest, match="status 404, and no problem"):
+            await backend.flows()

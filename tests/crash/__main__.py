@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--life", type=float, default=0.4, help="seconds; more on a busy machine, or nothing is done")
     parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--restarts", type=int, default=10, help="of the database, with --store postgres")
+    parser.add_argument("--workers", type=int, default=1, help="how many processes work on the store at the same time")
     parser.add_argument("--file", type=Path, help="where the store is kept; default: a temporary directory")
     options = parser.parse_args()
     begun = time.monotonic()
@@ -58,6 +59,7 @@ def main() -> None:
             restarts=options.restarts if options.store == "postgres" else 0,
             restart=restart,
             life=options.life,
+            workers=options.workers,
         )
         asyncio.run(world.run(show))
         print("  the work is done; reading it again", flush=True)
@@ -68,6 +70,7 @@ def main() -> None:
     ready = sorted(world.ready_after)
     print(
         f"{'ok' if not world.wrong else 'FAILED'}: {world.killed} kills ({world.killed_early} during start-up), "
+        f"{world.killed_beside} of processes beside, "
         f"{world.restarted} restarts of the database, "
         f"{len(world.done)} executions, {found}, {world.acknowledged.count():,} acknowledgements checked, "
         f"{len(world.wrong)} wrong; start and take-over {1000 * ready[len(ready) // 2]:.0f} ms (median); "

@@ -18,6 +18,7 @@ from random import Random
 from signal import SIGKILL
 from typing import Any
 
+from tests.support import kill
 from triggerflow.stores import Store
 
 from .place import open_store
@@ -65,8 +66,10 @@ class World:
         life: float = 0.4,
         restarts: int = 0,
         restart: Callable[[], None] = lambda: None,
+        workers: int = 1,
     ) -> None:
-        """A process lives for up to `life` seconds after it was ready.
+        """A process lives for up to `life` seconds after it was ready. Of `workers` processes that work at the same
+        time, the world talks to one; the others are killed, too.
 
         `restart` is called `restarts` times in between: it restarts the database.
         """
@@ -85,6 +88,9 @@ class World:
         self.killed = 0
         #: kills before the process was ready
         self.killed_early = 0
+        #: the processes that work beside the one that the world talks to, and how many of them were killed
+        self._beside: list[Process] = []
+        self._workers, self.killed_beside = workers, 0
         #: seconds from the start of a process until it had taken over
         self.ready_after: list[float] = []
         self.done: set[str] = set()
@@ -109,23 +115,49 @@ class World:
     async def run(self, progress: Callable[["World"], None] = lambda world: None) -> None:
         """Kill as often as agreed, then let the work be finished. `progress` is called after each kill."""
         async with open_store(self.place) as watched:
-            while self.killed < self.kills:
-                self._released = self._inputs * (self.killed + 1) / max(1, 0.95 * self.kills)
-                await self._life(watched, last=False)
-                self.killed += 1
-                progress(self)
-            self._released = float("inf")
-            await self._life(watched, last=True)
+            self._beside = [await self._begin() for _ in range(self._workers - 1)]
+            harm = asyncio.create_task(self._kill_beside())
+            try:
+                while self.killed < self.kills:
+                    self._released = self._inputs * (self.killed + 1) / max(1, 0.95 * self.kills)
+                    await self._life(watched, last=False)
+                    self.killed += 1
+                    progress(self)
+                self._released = float("inf")
+                harm.cancel()
+                await asyncio.gather(harm, return_exceptions=True)
+                await self._life(watched, last=True)
+            finally:
+                harm.cancel()
+                for process in self._beside:
+                    kill(process)
+                    await process.wait()
 
-    async def _life(self, watched: Store, *, last: bool) -> None:
-        begun = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
+    async def _begin(self) -> Process:
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.crash.worker", self.place, str(self.rounds), self.synchronous),
             cwd=ROOT,
             stdin=PIPE,
             stdout=PIPE,
             limit=1 << 20,
         )
+
+    async def _kill_beside(self) -> None:
+        """Kill one of the other processes after the other, and start another one in its place."""
+        while self._beside:
+            await asyncio.sleep(self.random.uniform(0, 4 * self._most))
+            process = self.random.choice(self._beside)
+            if process.returncode is not None:
+                self.wrong.append(f"a process beside ended by itself with code {process.returncode}")
+            else:
+                kill(process)
+                self.killed_beside += 1
+            await process.wait()
+            self._beside[self._beside.index(process)] = await self._begin()
+
+    async def _life(self, watched: Store, *, last: bool) -> None:
+        begun = time.monotonic()
+        process = await self._begin()
         self._sent.clear()
         ready, self._armed = asyncio.Event(), False
         listening = asyncio.create_task(self._listen(process, ready))
@@ -144,8 +176,7 @@ class World:
                     self.wrong.append(f"the process ended by itself with code {process.returncode}")
                 self.killed_early += not ready.is_set()
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
             sending.cancel()
             await asyncio.gather(listening, sending, process.wait(), return_exceptions=True)
             if not self.restarting:
@@ -212,7 +243,7 @@ class World:
                 return  # the kill cut it off: it was never said
             if self._armed:
                 self._armed = False
-                process.kill()
+                kill(process)
             line = json.loads(raw)
             if "ready" in line:
                 self._ready_at = time.monotonic()

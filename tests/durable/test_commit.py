@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support import read
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
 from triggerflow.errors import StoreConflict
+from triggerflow.stores import SQLiteStore
 
 Open = Callable[..., Any]
 Data = TriggerFlowRuntimeData[Any]
@@ -267,3 +269,18 @@ async def test_a_snapshot_that_cannot_be_written_is_told_once(
         good = flow.create_execution(store=store, id="good")
         await good.async_start([*range(20), *range(50, 70)])
         assert await store.snapshot("good") is not None
+
+
+async def test_a_file_that_was_replaced_while_the_store_was_closed_gets_the_definitions_again(tmp_path: Path) -> None:
+    """The same store object is opened again, over an empty file."""
+    store = SQLiteStore(tmp_path / "runs.db")
+    async with store:
+        await begun(ending(), store, "ends")
+    (tmp_path / "runs.db").unlink()
+    async with store:
+        await begun(ending(), store, "ends")
+    async with SQLiteStore(tmp_path / "runs.db") as other:
+        assert await (await ending().async_resume("run", store=other)).async_get_result() == "ends"
+        row = await other.find("run")
+        assert row is not None
+        assert await other.definition(row.definition) is not None

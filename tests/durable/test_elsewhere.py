@@ -111,6 +111,28 @@ async def test_a_handle_shows_what_happens_in_another_process(two: Processes) ->
     assert (await two.owner.find(ID)).owner == two.owner.owner, "reading takes nothing"
 
 
+async def test_an_execution_runs_while_one_of_many_sub_flows_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sub-flow that runs is the oldest one, and not on the first page of them."""
+    monkeypatch.setattr("triggerflow.durable.executions.mirror.PAGE", 2)
+    inner, flow = TriggerFlow("inner"), TriggerFlow("outer")
+
+    @inner.chunk("work")
+    async def work(data: Data) -> None:
+        if data.value:
+            data.pause_for(interrupt_id=f"q{data.value}")
+        await asyncio.sleep(1000)
+
+    inner.to(work).end()
+    flow.for_each().to_sub_flow(inner).end_for_each().end()
+    data = MemoryData()
+    async with MemoryStore(data) as owner, MemoryStore(data) as other:
+        await flow.create_execution(store=owner, id=ID).async_begin([0, 1, 2, 3, 4])
+        await asyncio.sleep(1)
+        assert (await flow.async_resume(ID, store=other)).get_status() == "running"
+        await asyncio.sleep(1000)
+        assert (await flow.async_resume(ID, store=other)).get_status() == "waiting"
+
+
 async def test_what_is_shown_needs_no_call(two: Processes) -> None:
     await two.here.state.async_set("words", ["new"])
     for _ in range(100):

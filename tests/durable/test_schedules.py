@@ -20,6 +20,7 @@ from tests.support import now
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Schedule, Worker
 from triggerflow.durable.schedules import schedule_state
+from triggerflow.durable.schedules import schedules as schedules_module
 from triggerflow.durable.schedules.schedule_state import ScheduleState, look
 from triggerflow.durable.schedules.ticks import Cron, in_utc
 from triggerflow.errors import (
@@ -461,6 +462,22 @@ async def test_trigger_starts_an_execution_now(open_store: Open) -> None:
         assert (schedule.started, schedule.latest, schedule.paused) == (0, other, True)
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue", "cancel_running", "allow"])
+async def test_a_schedule_that_is_only_triggered_does_not_grow(overlap: Any) -> None:
+    """No tick ever looks at which of its executions have ended."""
+    flow = report()
+    async with working(MemoryStore(), flow, **RARELY) as store:
+        schedules = flow.schedules(store)
+        await flow.async_schedule("by hand", every=DAY, paused=True, overlap=overlap, store=store)
+        for _ in range(250):
+            await schedules.trigger("by hand")
+            await asyncio.sleep(1)
+        schedule = await schedules.get("by hand")
+        assert len(schedule.running) <= schedules_module.MANY_RUNNING
+        assert schedule.latest == schedule.running[-1]
+        assert len(await started(store)) == 250
+
+
 async def test_what_was_triggered_counts_as_running(open_store: Open) -> None:
     flow = report(90)
     async with working(open_store(), flow, poll=30) as store:
@@ -540,7 +557,7 @@ def test_in_a_script_without_asyncio() -> None:
     ("options", "error", "words"),
     [
         ({}, OptionError, "either cron= or every="),
-        ({"cron": "* * * * *", "every": 60}, OptionError, "either cron= or every="),
+        ({"cron": "* * * * *", "every": 60}, OptionError, "either cron= or every=, not both"),
         ({"cron": "61 * * * *"}, DefinitionError, "Bad minute"),
         ({"cron": 5}, OptionError, "must be a string"),
         ({"every": 60, "zone": "Europe/Nowhere"}, DefinitionError, "no time zone"),

@@ -2,6 +2,8 @@
 change is made once and wakes each listener once, whatever ends in between."""
 
 import asyncio
+import gc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 from tests.durable.conftest import Open
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
+from triggerflow.durable.executions.shared import SharedView
 from triggerflow.errors import BlockingCallError, PayloadError
-from triggerflow.stores import SQLiteStore
+from triggerflow.serialize.payload import Types
+from triggerflow.stores import MemoryStore, SQLiteStore
+from triggerflow.stores.protocol import SharedChange
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -520,3 +525,47 @@ async def test_threads_read_and_change_shared_data(open_store: Open) -> None:
         found = await run(flow, store, list(range(40)))
         assert sorted(await flow.async_get_flow_data("seen", store=store)) == list(range(40))
         assert max(found) == 40
+
+
+async def test_flows_that_are_made_again_and_again_leave_nothing_behind() -> None:
+    """A service may make its flow anew for each request."""
+
+    def views() -> int:
+        gc.collect()
+        return sum(isinstance(it, SharedView) for it in gc.get_objects())
+
+    async with MemoryStore() as store:
+        kept = adder().create_execution(store=store)
+        for number in range(20):
+            assert len(await run(adder(), store, number)) == number + 1
+        few = views()
+        for number in range(20, 40):
+            await run(adder(), store, number)
+        assert views() == few
+        assert len(await kept.async_start("last")) == 41
+
+
+async def test_a_change_during_a_fold_is_folded_by_the_next_one() -> None:
+    class BusyStore(MemoryStore):
+        """Another process makes a change while this one folds for the first time."""
+
+        folds = 0
+
+        async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+            """See `Store.fold_shared`."""
+            self.folds += 1
+            if self.folds == 1:
+                await self.change_shared(flow, [SharedChange(key="early", op="set", data=b"1")])
+                await view.refresh()
+            return await super().fold_shared(flow, values)
+
+    async with BusyStore() as store:
+        view = SharedView(store, "flow", Types())
+        await view.change("set", "early", 0, emit=True)
+        await view.fold()
+        assert [(it.key, it.number) for it in (await store.shared("flow")).changes] == [("early", 2)]
+        await view.change("set", "late", 0, emit=True)
+        await view.fold()
+        log = await store.shared("flow")
+        assert log.changes == []
+        assert {key: data for key, (_, data) in log.values.items()} == {"early": b"1", "late": b"0"}

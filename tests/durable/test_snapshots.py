@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from triggerflow import TriggerFlow
+from triggerflow.errors import SnapshotError
 
 Open = Callable[..., Any]
 
@@ -82,3 +83,16 @@ async def test_an_execution_that_was_moved_twice_without_a_record_keeps_its_past
         assert {records: str(await history.state_at("c", records)) for records in past} == past
         assert len([number async for number, _ in history.journal("c")]) == (await store.find("c")).records
         assert [line async for line in history.lines("c")]
+
+
+@pytest.mark.parametrize("state", [b'{"a":"\xff"}', b"[" * 5000 + b"]" * 5000], ids=["no UTF-8", "too deep"])
+async def test_a_damaged_snapshot_is_told(open_store: Open, state: bytes) -> None:
+    flow = counting()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="c")
+        await execution.async_begin()
+        await send(execution, 3)
+        row = await store.find("c")
+        await store.put_snapshot("c", row.records, row.definition, b'{"state":%s,"value":1}' % state)
+        with pytest.raises(SnapshotError, match="cannot be read"):
+            await flow.history(store).state_at("c")

@@ -14,6 +14,7 @@ from triggerflow.durable import Worker
 from triggerflow.errors import TriggerFlowError
 from triggerflow.stores import MemoryData, MemoryStore
 from triggerflow.stores.protocol import Append
+from triggerflow.testing.store_tools import new
 
 Open = Callable[..., Any]
 
@@ -284,6 +285,32 @@ async def test_prune_ends_them_also_if_the_flow_of_today_has_no_sub_flows(open_s
         )
         assert (await TriggerFlow("outer").history(store).prune(keep=0)).deleted == 3
         assert not await rows(store)
+
+
+async def test_prune_ends_them_also_beside_trees_that_have_ended(open_store: Open) -> None:
+    """As many executions are deleted as were given, and still some of these are left."""
+    flow = three_levels(waits=True)
+    async with open_store() as store:
+        await (await begun(flow, store)).async_suspend()
+        whole = flow.create_execution(store=store, id="whole")
+        await whole.async_begin(0)
+        await asyncio.sleep(10)
+        await whole.async_cancel()
+        row = await store.claim("e")
+        await store.append(
+            [Append(execution="e", first=row.records, records=[], status="cancelled", at=row.updated + 1)]
+        )
+        assert (await TriggerFlow("outer").history(store).prune(keep=0)).deleted == 6
+        assert not await store.executions()
+
+
+async def test_prune_tells_what_it_has_to_keep(open_store: Open) -> None:
+    """A living owner has a sub-flow of an execution that has ended."""
+    async with open_store() as store, open_store() as other:
+        await store.append([new("e", flow="outer", status="completed")])
+        await other.append([new("e/step", flow="inner", parent="e", status="running")])
+        pruned = await TriggerFlow("outer").history(store).prune(keep=0)
+        assert (pruned.deleted, pruned.kept) == (0, 1)
 
 
 async def test_the_journal_of_a_sub_flow_says_how_it_ended(open_store: Open) -> None:

@@ -20,6 +20,7 @@ from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
 from triggerflow.durable.executions.stored import stored_of
 from triggerflow.errors import (
+    DefinitionError,
     ExecutionClosed,
     ExecutionSuspended,
     StoreUnavailable,
@@ -333,10 +334,35 @@ async def test_a_worker_that_could_not_begin_is_no_worker() -> None:
 
 async def test_a_worker_needs_flows_with_names_of_their_own() -> None:
     async with MemoryStore() as store:
-        with pytest.raises(UsageError, match="name of its own"):
+        with pytest.raises(UsageError, match="at least one flow"):
             Worker(store)
-        with pytest.raises(UsageError, match="name of its own"):
+        with pytest.raises(UsageError, match="two flows of the name 'asking'; each needs one of its own"):
             Worker(store, asking(), asking())
+        with pytest.raises(UsageError, match="needs a name"):
+            Worker(store, TriggerFlow())
+
+
+async def test_a_worker_refuses_what_would_run_nothing() -> None:
+    flow: Any = asking()
+    async with MemoryStore() as store:
+        with pytest.raises(UsageError, match=r"a store is needed, such as an opened SQLiteStore\('runs.db'\)"):
+            Worker(flow, store)
+        not_a_flow: Any = "asking"
+        with pytest.raises(UsageError, match=r"Worker\(store, flow\); got 'asking' as flow"):
+            Worker(store, not_a_flow)
+        for options in ({"at_once": 0}, {"at_once": "many"}, {"poll": 0}, {"poll": -1.0}, {"poll": "1 s"}):
+            wrong: Any = options
+            with pytest.raises(DefinitionError, match=f"{next(iter(options))} must be a"):
+                Worker(store, flow, **wrong)
+
+
+async def test_a_worker_logs_when_it_begins_and_drains(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "triggerflow")
+    async with MemoryStore() as store, Worker(store, asking()) as worker:
+        await worker.drain(grace=3)
+    begun, drains = (record.getMessage() for record in caplog.records)
+    assert begun == f"a worker runs executions of 'asking' in {store!r}"
+    assert drains == f"the worker of {store!r} drains: 0 executions, whose chunks have 3 s"
 
 
 async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:

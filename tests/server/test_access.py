@@ -10,10 +10,11 @@ import pytest
 
 from tests.server.asgi import Client
 from tests.server.flows import echo, parent, report
-from triggerflow.backend import StoreBackend
+from triggerflow.backend import ChangesInfo, StoreBackend
 from triggerflow.durable import Worker
 from triggerflow.errors import UsageError
 from triggerflow.server import Grant, Server, TokenFile, create_app, token_hash
+from triggerflow.server.view import Batch, View
 from triggerflow.stores import Store
 from triggerflow.wire import ROUTES, path_to
 
@@ -229,6 +230,26 @@ async def test_events_tell_only_of_ones_own_flows(store: Store) -> None:
             await second.until(lambda it: len({id for c in it.data("changes") for id in c["executions"]}) >= 6)
     assert not any("secret" in id for change in stream.data("changes") for id in change["executions"])
     assert all(id.startswith("secret") for change in second.data("changes") for id in change["executions"])
+
+
+async def test_whose_changes_are_is_found_out_once_for_all_readers(store: Store) -> None:
+    asked: list[str] = []
+
+    class Counting(StoreBackend):
+        async def get(self, id: str) -> Any:
+            asked.append(id)
+            await asyncio.sleep(0.1)
+            return await super().get(id)
+
+    backend = Counting(store, echo())
+    for id in ("a", "b"):
+        await backend.start("echo", id=id)
+    asked.clear()
+    batch = Batch(ChangesInfo(cursor="1", executions=["a", "b"]))
+    views = [View(backend, frozenset(("echo", str(number)))) for number in range(20)]
+    seen = await asyncio.gather(*(batch.seen_by(view) for view in views))
+    assert all(it.executions == ["a", "b"] for it in seen)
+    assert asked == ["a", "b"]
 
 
 # -- files of tokens ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Streams of events: each number once, whenever a reader comes, leaves, is slow, or the server stops."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from tests.server.asgi import Client
 from tests.server.flows import counter, echo, report
+from triggerflow import TriggerFlow
 from triggerflow.backend import Answer, Cancel, StoreBackend
 from triggerflow.durable import Worker
 from triggerflow.server import Grant, Limits, create_app
+from triggerflow.server.feeds import Feed
 from triggerflow.stores import MemoryStore, Store
 
 
@@ -186,6 +189,25 @@ async def test_a_server_that_stops_ends_its_streams_and_calls(store: Store) -> N
     assert (call.status, json.loads(call.body)["code"]) == (503, "stopping")
 
 
+async def test_a_server_that_stops_does_not_wait_for_an_execution_whose_stream_has_ended(store: Store) -> None:
+    flow = TriggerFlow("silent")
+
+    @flow.chunk("speak")
+    async def speak(data: Any) -> None:
+        await data.async_put_into_stream("all")
+        await data.async_stop_stream()
+        data.pause_for(interrupt_id="go")
+
+    flow.to(speak).end()
+    app = create_app([flow], store)
+    async with Worker(store, flow), Client(app).events("/api/flows/silent/run", "POST", {}) as stream:
+        await stream.until(lambda it: it.data("item"))
+        await asyncio.sleep(1)
+        await app.stop()
+        await asyncio.wait_for(stream.done, 2)
+    assert stream.data("error")[0]["code"] == "stopping"
+
+
 async def test_a_number_that_has_not_come_is_told_to_read_anew(store: Store) -> None:
     flow = echo()
     client = Client(create_app([flow], store))
@@ -215,6 +237,17 @@ async def test_a_feed_that_all_have_left_serves_who_comes_then(store: Store) -> 
             await late.rest()
     assert late.data("resync") == [{"after": 0}]
     assert late.ids("item") == [str(number) for number in range(1, 21)]
+
+
+async def test_a_reader_that_goes_before_it_has_begun_leaves_no_feed(store: Store) -> None:
+    flow = echo()
+    await StoreBackend(store, flow).start("echo", 1, id="e")
+    client = Client(create_app([flow], store, limits=Limits(send_time=1.0)))
+    async with client.events("/api/executions/e/frames", last_event_id="99") as stream:
+        stream.reads.clear()
+        await stream.done  # it was cut off while it was told to read anew
+    gc.collect()
+    assert [it for it in gc.get_objects() if isinstance(it, Feed)] == []
 
 
 async def test_what_is_not_there_is_a_problem_and_no_stream(store: Store) -> None:
@@ -300,7 +333,7 @@ async def test_a_backend_that_fails_ends_the_streams_with_the_error(store: Store
         async def changes(self, after: str | None = None, **options: Any) -> Any:
             if after is None:
                 return await backend.changes()
-            await asyncio.sleep(10)
+            await asyncio.sleep(0 if after == "x" else 10)
             raise RuntimeError("a secret")
 
         async def frames(self, id: str, **options: Any) -> Any:
@@ -309,7 +342,7 @@ async def test_a_backend_that_fails_ends_the_streams_with_the_error(store: Store
                 raise RuntimeError("a secret")
 
     client = Client(create_app(backend=Failing()))  # pyright: ignore[reportArgumentType]
-    for path in ("/api/events", "/api/executions/r/frames", "/api/events?execution=r"):
+    for path in ("/api/events", "/api/events?after=x", "/api/executions/r/frames", "/api/events?execution=r"):
         async with client.events(path) as stream:
             await asyncio.wait_for(stream.rest(), 60)
         assert stream.data("error")[0]["code"] == "internal"

@@ -35,6 +35,16 @@ class TestMemoryStore(StoreConformance):
             self.clock.turn(self.lease)
             assert (await other.claim("x")).records == 1
 
+    async def test_a_deleted_tree_leaves_nothing(self) -> None:
+        async with self.open_store() as store:
+            tree = new("x"), new("x/a", parent="x"), new("x/a/b", parent="x/a")
+            for append in tree:
+                append.status = "completed"
+            await store.append(tree)
+            assert await store.delete(["x"]) == 3
+            assert not self.data.executions
+            assert not self.data.children
+
     async def test_what_was_deleted_long_ago_is_forgotten(self) -> None:
         async with self.open_store() as store:
             cursor = (await store.wait_changes()).cursor

@@ -15,6 +15,7 @@ import pytest
 from tests.postgres import Bouncer, Cluster, needs_postgres, postgres_store, running_cluster
 from tests.relay import Relay
 from tests.stores.ticking import read, ticking
+from tests.support import kill
 from triggerflow import TriggerFlow
 from triggerflow.durable import Worker
 from triggerflow.errors import ExecutionLeased, StoreConflict, StoreUnavailable
@@ -269,7 +270,7 @@ async def test_the_same_in_a_network_that_is_cut() -> None:
                 told = [(await asyncio.wait_for(process.stdout.readline(), 60)).split()[0] for _ in range(3)]
                 assert sorted(told) == [b"late", b"reader", b"waiter"]
         finally:
-            process.kill()
+            kill(process)
             await process.wait()
 
 
@@ -580,6 +581,15 @@ async def test_a_schema_of_a_later_release_is_not_touched(cluster: Cluster) -> N
                 await store.__aenter__()
         finally:
             connection.execute(f"DELETE FROM {store.schema}.migrations WHERE version = 99".encode())
+
+
+async def test_a_database_of_another_encoding_is_told_as_that_alone(own_cluster: Cluster) -> None:
+    with psycopg.connect(own_cluster.conninfo, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    conninfo = own_cluster.conninfo.replace("dbname=postgres", "dbname=bytes")
+    with pytest.raises(StoreUnavailable, match="has the encoding SQL_ASCII; make one with UTF8") as told:
+        await PostgresStore(conninfo).__aenter__()
+    assert "cannot be reached" not in str(told.value)
 
 
 async def test_many_processes_may_make_the_tables_at_once(cluster: Cluster) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.durable.brief import asking
 from triggerflow._core.errors import ExecutionLeased
 from triggerflow.stores import SQLiteStore, processes
 
@@ -27,12 +28,29 @@ PROGRAM = textwrap.dedent("""
     asyncio.run(main())
 """)
 
+#: Begins an execution of `asking`, which waits for an answer.
+BEGIN = textwrap.dedent("""
+    import asyncio, sys
+    from tests.durable.brief import asking
+    from triggerflow.stores import SQLiteStore
+
+    async def main():
+        async with SQLiteStore(sys.argv[1]) as store:
+            execution = asking().create_execution(store=store, id="x")
+            await execution.async_begin("sails")
+            await execution.async_settled()
+            print(store.owner, flush=True)
+            await asyncio.sleep(60)
+
+    asyncio.run(main())
+""")
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/ns/time").exists(), reason="only Linux tells of processes")
 
 
-def started(path: Path) -> tuple["subprocess.Popen[str]", str]:
+def started(path: Path, program: str = PROGRAM) -> tuple["subprocess.Popen[str]", str]:
     """A process that has the execution "x", and its owner."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with closing(process.stdout):
         return process, process.stdout.readline().strip()
@@ -85,3 +103,19 @@ def test_nothing_is_proved_of_a_process_elsewhere() -> None:
     assert not processes.has_ended(f"host/{number}/{'0' * 12}-17/0a1b2c3d")
     assert not processes.has_ended(f"host/{number}/-/0a1b2c3d")
     assert not processes.has_ended(f"host/{number}/0a1b2c3d")
+
+
+async def test_what_a_killed_process_had_is_free_after_a_compaction(tmp_path: Path) -> None:
+    """Compacting needs the ownership for a moment. Whoever only tidies up must not keep it."""
+    path = tmp_path / "runs.db"
+    process, owner = started(path, BEGIN)
+    process.kill()
+    process.wait()
+    async with SQLiteStore(path) as store:
+        row = await store.find("x")
+        assert row is not None
+        assert row.owner == owner, "its lease has not ended"
+        await asking().history(store).compact("x")
+        row = await store.find("x")
+        assert row is not None
+        assert row.owner is None

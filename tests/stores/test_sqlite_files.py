@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from triggerflow import TriggerFlow
-from triggerflow.stores import SQLiteStore
+from triggerflow.run.environment import machine_time
+from triggerflow.stores import Append, Reply, Request, SQLiteStore
+from triggerflow.stores.sqlite import inbox
 from triggerflow.stores.sqlite.schema import STEPS
 from triggerflow.testing.store_tools import more, new
 
@@ -187,3 +189,35 @@ async def test_an_old_file_shrinks_too(old: Path) -> None:
         await store.delete(["more"])
         assert await store.shrink() > 1_000_000
         assert await store.find("everything") is not None
+
+
+async def test_looking_into_the_inbox_costs_the_same_however_many_requests_were_replied_to(tmp_path: Path) -> None:
+    """Replies stay for a day. An owner looks with each request."""
+
+    async def reply(numbers: range) -> None:
+        requests = [Request(id=str(number), execution="e", kind="k", data=b"", at=1.0) for number in numbers]
+        for request in requests:
+            await store.post(request)
+        replies = [Reply(request=request.id, ok=True, data=b"", at=machine_time()) for request in requests]
+        await store.append([Append(execution="e", first=0, records=[], status="running", at=1.0, replies=replies)])
+
+    def cost() -> int:
+        """How many steps SQLite takes."""
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += 1
+
+        with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+            connection.execute("SELECT 1 FROM requests").fetchone()  # reads the schema
+            connection.set_progress_handler(step, 1)
+            assert inbox.of_owner(connection, store.owner, 100, set()) == []
+        return steps
+
+    async with SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL") as store:
+        await store.append([new("e")])
+        await reply(range(5))
+        few = cost()
+        await reply(range(5, 200))
+        assert cost() == few

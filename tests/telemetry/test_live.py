@@ -241,3 +241,41 @@ async def test_an_exporter_is_called_outside_of_spans_and_without_instrumentatio
                 await run_trip(backend)
             await export_all(backend, exporter)
     assert exporter.seen == {(False, True)}
+
+
+async def test_a_cursor_that_cannot_be_saved_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """ "It waits and tries again ... raises nothing": also if it is the caller's own function that fails."""
+
+    def full(cursor: str) -> None:
+        raise OSError("no space left on the device")
+
+    async with MemoryStore() as store:
+        flows, exporter = flows_of(), InMemorySpanExporter()
+        backend = StoreBackend(store, *flows)
+        async with Telemetry(backend, exporter, every=0.1, saved=full), Worker(store, *flows):
+            await run_trip(backend)
+            await asyncio.sleep(60)
+            assert len(exporter.get_finished_spans()) == len(await spans_of(backend))
+    assert "the cursor was not saved" in caplog.text
+
+
+async def test_what_is_no_error_of_the_engine_is_tried_again_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(StoreBackend):
+        """Fails once in a way that nobody has thought of."""
+
+        odd = True
+
+        async def changes(self, after: str | None = None, **options: Any) -> ChangesInfo:
+            if after is not None and self.odd:
+                self.odd = False
+                raise LookupError("a gap in a table")
+            return await super().changes(after, **options)
+
+    async with MemoryStore() as store:
+        flows, exporter = flows_of(), InMemorySpanExporter()
+        backend = Odd(store, *flows)
+        async with Telemetry(backend, exporter, every=0.1), Worker(store, *flows):
+            await run_trip(backend)
+            await asyncio.sleep(60)
+            assert len(exporter.get_finished_spans()) == len(await spans_of(backend))
+    assert "a gap in a table" in caplog.text

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from triggerflow import TriggerFlow
 from triggerflow.backend import Answer, Cancel, Frame, StoreBackend
 from triggerflow.backend import Retry as Again
 from triggerflow.durable import Worker
-from triggerflow.errors import StoreUnavailable
+from triggerflow.errors import StoreUnavailable, UnknownExecution
 from triggerflow.stores import MemoryStore
 from triggerflow.terminal.feed import Feed
 from triggerflow.terminal.model import Each, Model, Step, shown_steps
@@ -363,3 +364,11 @@ async def test_a_store_that_does_not_answer_for_a_while_is_asked_again_from_the_
         await backend.act("one", Cancel(reason="enough"))
         await feed
         assert (model.status, model.reason) == ("cancelled", "enough")
+
+
+async def test_nothing_goes_on_for_an_execution_that_does_not_exist() -> None:
+    async with MemoryStore() as store:
+        before = asyncio.all_tasks()
+        with pytest.raises(UnknownExecution):
+            await Feed(StoreBackend(store), Model("gone"), sub_flows=True).run()
+        assert asyncio.all_tasks() == before

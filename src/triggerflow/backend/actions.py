@@ -6,7 +6,7 @@ So it does not matter which process runs the execution, or whether one does yet,
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -70,6 +70,8 @@ def _arguments(row: ExecutionRow, action: AnyAction, id: str) -> tuple[Action, t
             return actions.CANCEL, (reason,)
         case Retry():
             raise BadRequest("a retry is not asked of the owner: an execution that has failed has none")
+    known = ", ".join(it.__name__ for it in get_args(AnyAction))
+    raise BadRequest(f"a {type(action).__name__} is no action; there are: {known}")
 
 
 def retry_request(id: str, execution: str, force: bool, at: float) -> Request:
@@ -122,7 +124,10 @@ async def ask(session: StoreSession, request: Request, wait: float) -> Any:
             raise
         if await store.withdraw(id) is None:
             flow = "" if row is None else row.flow
-            raise TimeoutError(f"nobody who runs flow {flow!r} has replied for {wait:g} s, and this was not done")
+            raise TimeoutError(
+                f"nobody who runs flow {flow!r} has replied for {wait:g} s, and this was not done; is there a "
+                "Worker(store, flow) of that flow?"
+            )
     raise TimeoutError(
         f"the owner of execution {request.execution!r} has not replied for {wait:g} s, and may still do this; ask "
         "again with the same request id"

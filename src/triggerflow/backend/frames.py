@@ -254,6 +254,7 @@ class Followers:
 
     async def after(self, after: int) -> AsyncIterator[Frame]:
         """The frames after number `after`, and each new one, until the execution has ended."""
+        # Below every floor, so that the first follower replays in any case: the task goes on with its replay.
         number = -1 if self._task is None else after
         while True:
             if number < self._floor:  # what it needs is not shared, or not any more

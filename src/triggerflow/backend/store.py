@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from .._core.errors import StoreConflict, TriggerFlowError, UnknownExecution, UsageError
+from .._core.definition import Definition
+from .._core.errors import DefinitionError, OptionError, StoreConflict, TriggerFlowError, UnknownExecution, UsageError
 from .._core.events import ErrorInfo as CoreErrorInfo
 from .._core.state import UNSET, StatusName
 from ..drivers.asyncio import REAL
@@ -25,11 +26,13 @@ from ..durable.history.diff import Difference, difference
 from ..durable.history.following import StoreReader
 from ..durable.history.fork import fork_of
 from ..durable.history.listing import put_copies, questions_of
+from ..durable.schedules.ticks import in_seconds
 from ..run.flow_runtime import FlowRuntime
 from ..run.ingress import check_delay
 from ..run.options import Options, check_labels, check_reuse, same_value
 from ..serialize.payload import Types
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Question, Store
+from ..stores.searching import checked_statuses
 from . import frames as framing
 from .actions import ask, post, request_of, retry_request
 from .drawings import contract_of, drawing_of
@@ -108,7 +111,7 @@ class StoreBackend:
         #: held by a retry: two at once would take the execution from each other, and from the worker of this process
         self._retrying = asyncio.Lock()
         #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
-        self._unlisted: list[str] | None = None
+        self._unlisted: dict[str, None] | None = None
 
     def _add_sub_flows(self, code: FlowRuntime) -> None:
         for inner in code.program().sub_flows.values():
@@ -146,7 +149,9 @@ class StoreBackend:
             raise BadRequest(f"a drawing has the modes 'simplified' and 'detailed', not {mode!r}")
         return drawing_of(await self._definition(flow, definition), mode)
 
-    async def _definition(self, flow: str, fingerprint: str | None) -> Any:
+    async def _definition(self, flow: str, fingerprint: str | None) -> Definition:
+        """The definition of that fingerprint; without one, that of the code, or else of the newest execution. Raises
+        `UnknownFlow`."""
         code = self._flows.get(flow)
         if code is not None:
             definition = code.program().plan.definition
@@ -199,11 +204,11 @@ class StoreBackend:
         """See `Backend.executions`."""
         rows = await self._store.executions(
             flow=flow,
-            status=(status,) if isinstance(status, str) else status,
-            since=since,
-            until=until,
+            status=_statuses(status),
+            since=_time(since, "since"),
+            until=_time(until, "until"),
             parent=parent,
-            labels=labels,
+            labels=_labels(labels),
             text=text,
             after=after,
             limit=_page(limit),
@@ -215,7 +220,7 @@ class StoreBackend:
         self, *, since: float | None = None, until: float | None = None
     ) -> dict[str, dict[StatusName, int]]:
         """See `Backend.counts`."""
-        return await self._store.counts(since=since, until=until)
+        return await self._store.counts(since=_time(since, "since"), until=_time(until, "until"))
 
     async def questions(
         self, *, flow: str | None = None, execution: str | None = None, after: str | None = None, limit: int = 100
@@ -234,17 +239,18 @@ class StoreBackend:
     async def _former_questions(self, flow: str | None, execution: str | None) -> list[QuestionInfo]:
         """Open questions of executions of earlier versions that nobody has opened since: read from their states."""
         if self._unlisted is None:
-            self._unlisted = []
+            unlisted: dict[str, None] = {}
             after: str | None = None
             open_ones: tuple[StatusName, ...] = ("running", "waiting")
             while rows := await self._store.executions(status=open_ones, after=after, limit=MAX_PAGE):
                 after = rows[-1].id
-                self._unlisted += [row.id for row in rows if not lists_questions(row)]
+                unlisted.update((row.id, None) for row in rows if not lists_questions(row))
+            self._unlisted = unlisted  # as a whole: a second call may come while this one reads
         found: list[QuestionInfo] = []
         for id in list(self._unlisted):
             row = await self._store.find(id)
             if row is None or row.status in FINAL_STATUSES or lists_questions(row):
-                self._unlisted.remove(id)
+                self._unlisted.pop(id, None)
             elif flow in (None, row.flow) and (execution is None or f"{execution}/".startswith(f"{id}/")):
                 with suppress(TriggerFlowError):  # one that cannot be read must not hide the others
                     for asks, asked in await questions_of(self._programs.reader(row.flow), row):
@@ -269,7 +275,7 @@ class StoreBackend:
     async def frames(self, id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Frame]:
         """See `Backend.frames`."""
         row = await self._row(id)
-        if not 0 <= after <= row.records:
+        if not 0 <= _number(after) <= row.records:
             raise BadRequest(f"execution {id!r} has {row.records} frames; there is none after number {after}")
         if not follow:
             async for frame in framing.frames(self._programs.reader(row.flow), row, after):
@@ -294,7 +300,7 @@ class StoreBackend:
     ) -> AsyncIterator[Item]:
         """See `Backend.stream`."""
         row = await self._row(id)
-        if after < 0:
+        if _number(after) < 0:
             raise BadRequest(f"items are numbered from 1; there is none after number {after}")
         reader = self._programs.reader(row.flow)
         items = StoreReader(reader, id, after=after, follow=follow, compact=compact, raises=False)
@@ -305,8 +311,8 @@ class StoreBackend:
         """See `Backend.state_at`."""
         row = await self._row(id)
         moment = row.records if moment is None else moment
-        if not 0 <= moment <= row.records:
-            raise BadRequest(f"execution {id!r} has {row.records} frames; moment {moment} has not come")
+        if not 0 <= _number(moment) <= row.records:
+            raise BadRequest(f"execution {id!r} has the moments 0 to {row.records}; there is no moment {moment}")
         reader = self._programs.reader(row.flow)
         place, value = await reader.place(row, moment)
         return state_info(id, row.flow, place.machine, value, reader.program.types)
@@ -537,15 +543,42 @@ def _difference(found: Difference, reader: ExecutionReader) -> DifferenceInfo:
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
+def _number(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadRequest(f"frames, items, moments and limits are whole numbers, not {number!r:.100}")
+    return number
+
+
+def _time(moment: Any, name: str) -> float | None:
+    try:
+        return None if moment is None else in_seconds(moment, "a list of executions", name)
+    except DefinitionError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _statuses(status: Any) -> list[StatusName] | None:
+    try:
+        return checked_statuses(status)
+    except (OptionError, TypeError) as error:
+        raise BadRequest(str(error)) from None
+
+
+def _labels(labels: Any) -> dict[str, str]:
+    try:
+        return check_labels(labels, "a list of executions")
+    except OptionError as error:
+        raise BadRequest(str(error)) from None
+
+
 def _page(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
-        raise BadRequest(f"a page has 1 to {MAX_PAGE} entries, not {limit}")
+    if not 1 <= _number(limit) <= MAX_PAGE:
+        raise BadRequest(f"a page has 1 to {MAX_PAGE} entries, not {limit!r:.100}")
     return limit
 
 
-def _wait(wait: float) -> float:
-    if not 0 <= wait <= MAX_WAIT:
-        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait}")
+def _wait(wait: Any) -> float:
+    if not isinstance(wait, int | float) or not 0 <= wait <= MAX_WAIT:
+        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait!r:.100}")
     return wait
 
 

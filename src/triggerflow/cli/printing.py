@@ -13,6 +13,9 @@ from typing import Any
 
 import msgspec
 
+from ..terminal.safe import cut
+from ..terminal.safe import width as columns_of
+
 #: The colour of each status, as the number of an ANSI colour.
 COLOURS = {"created": 36, "running": 36, "waiting": 33, "completed": 32, "failed": 31, "cancelled": 35}
 #: How narrow columns get on a terminal that is too narrow for all of them: at first, and in the end.
@@ -110,24 +113,6 @@ def clock(moment: float) -> str:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(it) in "WF" for it in text)
-    return len(text) + wide - sum(unicodedata.combining(it) != 0 for it in text)
-
-
-def cut(text: str, width: int) -> str:
-    """The text, or its beginning with a mark, in so many columns."""
-    if len(text) <= 2 * width and width_of(text) <= width:
-        return text
-    text = text[: 2 * max(width, 0)]  # of a long text no more is looked at; a mark that combines takes no column
-    while text and width_of(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…" if width > 0 else ""
-
-
 def terminal_width() -> int | None:
     """The width of the terminal; None where nobody looks at one, unless COLUMNS says it."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
@@ -143,7 +128,7 @@ def table(
     column STATUS, by row."""
     texts = [[one_line(cell) for cell in row] for row in rows]
     kept = [at for at in range(len(heads)) if not rows or any(row[at] for row in texts)]
-    widths = {at: max([width_of(heads[at]), *(width_of(row[at]) for row in texts)]) for at in kept}
+    widths = {at: max([columns_of(heads[at]), *(columns_of(row[at]) for row in texts)]) for at in kept}
     limit = terminal_width()
     if limit is not None:
         while sum(widths.values()) + 2 * (len(kept) - 1) > limit:
@@ -163,7 +148,7 @@ def table(
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], painted: set[int] = frozenset(), colour: int = 0) -> str:  # type: ignore[assignment]
-    parts = [cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=True)]
+    parts = [cell + " " * (width - columns_of(cell)) for cell, width in zip(cells, widths, strict=True)]
     parts[-1] = cells[-1]
     return "  ".join(
         coloured(part, colour) if at in painted and colour else part for at, part in enumerate(parts)

@@ -6,11 +6,10 @@ from typing import Any
 
 from ..backend import ChangesInfo
 from ..drivers.tasks import start_task
-from ..errors import TriggerFlowError
 from ..wire import Event
 from ..wire.events import CHANGES, END, ERROR, RESYNC
 from ..wire.routes import route
-from .following import Resync, read, refuse
+from .following import Resync, raise_problem, read
 from .transport import OPEN_WELL, Broken, Call, Transport, Trouble
 
 _EVENTS = route("events")
@@ -64,7 +63,7 @@ class _Feed:
                     if loop.time() - opened >= OPEN_WELL:
                         trouble.over()
                     await trouble.pause(url, broken)
-        except TriggerFlowError as error:
+        except Exception as error:  # also what a `token` function raises: nobody else would tell the caller
             self._error = error
             self._told.set()
 
@@ -77,7 +76,7 @@ class _Feed:
         elif event.event == RESYNC:
             self._cursor, self._resync = str(read(url, event, Resync).after), True
         elif event.event == ERROR:
-            refuse(url, event)
+            raise_problem(url, event)
         elif event.event == END:
             raise Broken("the stream has ended")
         else:

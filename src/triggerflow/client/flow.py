@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Never
 from ..backend import Backend, Cancel, Contract, Drawing, Retry, Reuse
 from ..build.arguments import check_names, text
 from ..drivers.asyncio import REAL
-from ..errors import ExecutionClosed, OptionError, UnknownExecution, UsageError
+from ..errors import (
+    ExecutionClosed,
+    ExecutionSuspended,
+    OptionError,
+    TriggerFlowError,
+    UnknownExecution,
+    UsageError,
+)
 from ..flow import CREATE_OPTIONS
 from ..run.ingress import check_delay, check_patience
 from ..run.options import check_labels, check_reuse
@@ -204,10 +211,14 @@ class RemoteFlow:
         """Cancel an execution for which nobody waits any more. Returns what became of it."""
         try:
             await self._backend.act(id, Cancel(reason="the call that ran it was cancelled or timed out"))
-        except TimeoutError:
-            return "nobody who runs it has cancelled it yet, so that it may still run"
+        except ExecutionSuspended as error:
+            return f"it could not be cancelled ({error}), so that it may still run"
         except (ExecutionClosed, UnknownExecution):
             pass
+        except TriggerFlowError as error:  # it must not take the place of the cancellation, or of the time-out
+            return f"it could not be cancelled ({error}), so that it may still run"
+        except TimeoutError:
+            return "nobody who runs it has cancelled it yet, so that it may still run"
         return "it is cancelled"
 
     def start(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
@@ -67,7 +67,7 @@ async def follow(transport: Transport, numbered: Numbered[T], after: int) -> Asy
                         elif event.event == RESYNC:
                             raise BadRequest(f"there are fewer than {number} {numbered.name} of this execution")
                         elif event.event == ERROR:
-                            refuse(url, event)
+                            raise_problem(url, event)
         except Broken as broken:
             if loop.time() - opened >= OPEN_WELL:
                 trouble.over()
@@ -87,7 +87,7 @@ def read(url: str, event: Event, shape: type[T]) -> T:
         raise StoreError(f"{url} sends an event {event.event[:50]!r} whose data is not the JSON of that") from None
 
 
-def refuse(url: str, event: Event) -> None:
+def raise_problem(url: str, event: Event) -> NoReturn:
     """Raise what an event `error` says; `Broken` if the stream can go on."""
     problem = read(url, event, Problem)
     error = error_of_problem(problem)

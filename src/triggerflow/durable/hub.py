@@ -1,7 +1,7 @@
 """The hub of an open store: one task that waits for its changes, for everybody in this process who waits for some.
 
 The store tells which executions, requests and so on *may* have changed. Who waits for one of them reads the store, and
-if there is nothing new for him, waits again:
+if there is nothing new, waits again:
 
     with session_of(store).hub.watch(executions=[id]) as watch:
         while (row := await store.find(id)).status not in FINAL_STATUSES:
@@ -19,15 +19,12 @@ from weakref import WeakValueDictionary
 
 from .._core.errors import StoreError, UsageError
 from ..drivers.tasks import start_task
-from ..stores.protocol import Changes, Store
+from ..stores.protocol import CHANGE_KINDS, Changes, Store
 
 logger = logging.getLogger("triggerflow")
 
 #: If the store fails, the hub asks it again after so many seconds.
 RETRY_SECONDS = 1.0
-
-#: The fields of `Changes` with names of what has changed.
-KINDS = ("executions", "requests", "schedules", "flows")
 
 _Key = tuple[str, str]
 
@@ -44,7 +41,7 @@ class Watch:
         self.own = own
         self._keys: set[_Key] = set()
         self._everything = everything
-        #: the names that were told, by kind; kept only by a watch of everything
+        #: the names that were told, by kind; kept by a watch of everything only
         self._names: dict[str, set[str]] = {}
         self._resync = False
         self._told = False
@@ -86,15 +83,8 @@ class Watch:
                 self._waiter = None
         names, self._names = self._names, {}
         resync, self._resync, self._told = self._resync, False, False
-        found = {kind: tuple(names.get(kind, ())) for kind in KINDS}
-        return Changes(
-            cursor="",
-            executions=found["executions"],
-            requests=found["requests"],
-            schedules=found["schedules"],
-            flows=found["flows"],
-            resync=resync,
-        )
+        found: dict[str, Any] = {kind: tuple(told) for kind, told in names.items()}
+        return Changes(cursor="", resync=resync, **found)
 
     def tell(self, changes: Changes | None) -> None:
         """Called by the hub: something has changed; without `changes`, perhaps everything."""
@@ -102,7 +92,7 @@ class Watch:
         if changes is None or changes.resync:
             self._resync = True
         elif self._everything:
-            for kind in KINDS:
+            for kind in CHANGE_KINDS:
                 if told := getattr(changes, kind):
                     self._names.setdefault(kind, set()).update(told)
         self._wake()
@@ -224,7 +214,7 @@ class Hub:
     def _tell(self, changes: Changes) -> None:
         told = set(self._everything)
         if self.watches:
-            for kind in KINDS:
+            for kind in CHANGE_KINDS:
                 for name in getattr(changes, kind):
                     told |= self.watches.get((kind, name), set())
         for watch in told:

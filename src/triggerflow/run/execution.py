@@ -135,7 +135,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
-                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; {runtime.what_goes_on()}")
             return runtime.outcome() if runtime.has_outcome() else None
 
         if not begins_here:
@@ -437,7 +437,8 @@ class Execution(ResourceHolder, Generic[ResultT]):
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         begin = lambda: runtime.begin_reading(value)  # noqa: E731
-        return kind(runtime.open_stream(), begin, after=after, timeout=timeout, policy=lag, buffer=buffer)
+        stream, what = runtime.open_stream(), runtime.what_goes_on
+        return kind(stream, begin, what, after=after, timeout=timeout, policy=lag, buffer=buffer)
 
     def get_runtime_stream(
         self,

@@ -145,6 +145,10 @@ class Durability:
         """Whether another process runs the execution, and this one only shows it."""
         return False
 
+    def lacks_owner(self, runtime: ExecutionRuntime) -> bool:
+        """Whether the execution was last seen without a process that runs it."""
+        return False
+
     def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
         raise NotImplementedError

@@ -421,7 +421,19 @@ class ExecutionRuntime:
             if remove is not None:
                 remove()
 
-    def outcome(self, timeout: float | None = None, then: str = "it continues to run") -> Any:
+    def what_goes_on(self) -> str:
+        """What an execution that has not ended does or waits for, in words."""
+        state = self.machine.state
+        if state.status is Status.WAITING and state.asking:
+            asked = [id for id, it in (state.interrupts or {}).items() if it.status == "waiting"]
+            return f"it waits for an answer to {', '.join(map(repr, asked[:3]))}{' ...' if asked[3:] else ''}"
+        if self.durability.lacks_owner(self):
+            return (
+                f"it is in its store, and no process runs it: a Worker(store, flow) of flow {self.program.name!r} would"
+            )
+        return "it continues to run"
+
+    def outcome(self, timeout: float | None = None, then: str | None = None) -> Any:
         """The result of the execution.
 
         Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
@@ -438,7 +450,7 @@ class ExecutionRuntime:
             return None if state.result is UNSET else state.result
         if state.status not in FINAL and self._failure is None:
             self.observed = False
-            raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
+            raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then or self.what_goes_on()}")
         raise self._why_failed()
 
     @property

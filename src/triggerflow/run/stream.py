@@ -263,15 +263,16 @@ class RuntimeStream:
         """Whether the stream has a reader that will get the outcome of the execution."""
         return bool(self._readers_waiting or self._blockers or self._followers)
 
-    async def more(self, timeout: float | None) -> None:
-        """Wait for the next item or the end. Raises `TimeoutError` after `timeout` seconds."""
+    async def more(self, timeout: float | None, what_goes_on: Callable[[], str]) -> None:
+        """Wait for the next item or the end. Raises `TimeoutError` after `timeout` seconds, which says what the
+        execution does meanwhile."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self._readers_waiting.append(future)
         timer = None if timeout is None else loop.call_later(timeout, _expire, future)
         try:
             if await future is not None:
-                raise TimeoutError(f"no stream item for {timeout} s")
+                raise TimeoutError(f"no stream item for {timeout} s; {what_goes_on()}")
         finally:
             if timer is not None:
                 timer.cancel()
@@ -302,6 +303,7 @@ class StreamReader(Generic[ItemT]):
         "_page",
         "_path",
         "_timeout",
+        "_what_goes_on",
         "buffer",
         "policy",
         "position",
@@ -312,6 +314,7 @@ class StreamReader(Generic[ItemT]):
         self,
         stream: RuntimeStream,
         begin: "Callable[[], Awaitable[None] | None]",
+        what_goes_on: Callable[[], str],
         *,
         after: int,
         timeout: float | None,
@@ -334,6 +337,7 @@ class StreamReader(Generic[ItemT]):
         self._base = 0
         self._timeout = timeout
         self._begin = begin
+        self._what_goes_on = what_goes_on
         self._begun = False
         self._left = False
         #: whether the reader has begun, is not closed, and has the policy "block": it then takes items from memory
@@ -388,7 +392,7 @@ class StreamReader(Generic[ItemT]):
                 raise failure
             if stream.writers:
                 stream.advanced(self)
-            await stream.more(self._timeout)
+            await stream.more(self._timeout, self._what_goes_on)
 
     def _lag(self) -> int:
         """The number of items that were put after this reader came and that it has not taken."""

@@ -13,8 +13,9 @@ import msgspec
 from starlette.routing import Router
 
 from .._core.state import UNSET
-from ..backend import MAX_WAIT, Backend, BadRequest, ExecutionInfo, StoreBackend
+from ..backend import MAX_WAIT, Backend, BadRequest, ExecutionInfo, ResultInfo, StoreBackend
 from ..backend.store import Flow
+from ..drivers.tasks import start_task
 from ..durable import Worker
 from ..durable.workers.worker import Resumable
 from ..errors import ExecutionExists, StoreConflict, StoreError, TriggerFlowError, UsageError
@@ -48,7 +49,7 @@ class ServedFlow(Flow, Resumable, Protocol):
     """A flow that can be served. `TriggerFlow` is one."""
 
 
-Headers_ = list[tuple[bytes, bytes]]
+HeaderList = list[tuple[bytes, bytes]]
 
 
 def create_app(
@@ -110,7 +111,7 @@ class Answer:
     """What is answered with: data that is JSON, or bytes of another kind."""
 
     def __init__(
-        self, data: Any, status: int = 200, headers: Headers_ | None = None, *, kind: bytes = _JSON, raw: bool = False
+        self, data: Any, status: int = 200, headers: HeaderList | None = None, *, kind: bytes = _JSON, raw: bool = False
     ) -> None:
         self.body: bytes = data if raw else msgspec.json.encode(data)
         self.status, self.kind, self.headers = status, kind, headers or []
@@ -120,7 +121,11 @@ class StreamAnswer:
     """What is answered with in pieces."""
 
     def __init__(
-        self, pieces: Callable[[Stream], AsyncIterator[bytes]], headers: Headers_ | None = None, *, events: bool = True
+        self,
+        pieces: Callable[[Stream], AsyncIterator[bytes]],
+        headers: HeaderList | None = None,
+        *,
+        events: bool = True,
     ) -> None:
         self.pieces, self.events = pieces, events
         self.headers = headers or [
@@ -147,7 +152,7 @@ class App:
             raise UsageError("create_app needs a store, or another backend: one of the two")
         if worker and (store is None or not flows):
             raise UsageError("a worker needs a store and flows: create_app(flows, store, worker=True)")
-        self._flows, self._store, self._worker = flows, store, worker
+        self._served, self._store, self._worker = flows, store, worker
         self._backend = backend
         self.gate = Gate(auth)
         self.limits = limits
@@ -159,8 +164,7 @@ class App:
         self._calls: dict[asyncio.Task[Any], None] = {}
         self._router = Router(lifespan=self.lifespan)
         self._handlers: dict[str, Callable[[Call], Awaitable[Answer | StreamAnswer]]] = {
-            route.name: getattr(self, f"_{_HANDLERS.get(route.name, route.name) if route.action is None else 'act'}")
-            for route in ROUTES
+            route.name: getattr(self, f"_{route.name if route.action is None else 'act'}") for route in ROUTES
         }
 
     @property
@@ -168,7 +172,7 @@ class App:
         """What is served."""
         if self._backend is None:
             assert self._store is not None
-            self._backend = StoreBackend(self._store, *self._flows)
+            self._backend = StoreBackend(self._store, *self._served)
         return self._backend
 
     @property
@@ -193,10 +197,10 @@ class App:
                     await self._store.find("")
                 except (UsageError, StoreError):  # it was never opened, or was closed
                     await stack.enter_async_context(self._store)
-                self._backend = StoreBackend(self._store, *self._flows)
+                self._backend = StoreBackend(self._store, *self._served)
                 self._following = None
                 if self._worker:
-                    await stack.enter_async_context(Worker(self._store, *self._flows))
+                    await stack.enter_async_context(Worker(self._store, *self._served))
             try:
                 yield
             finally:
@@ -337,7 +341,7 @@ class App:
 
     # -- flows and lists ---------------------------------------------------------------------------------------------
 
-    async def _list_flows(self, call: Call) -> Answer:
+    async def _flows(self, call: Call) -> Answer:
         return Answer(await call.view.flows())
 
     async def _contract(self, call: Call) -> Answer:
@@ -346,7 +350,7 @@ class App:
 
     async def _drawing(self, call: Call) -> Answer:
         await call.view.check_definition(call.parts["flow"], call.query.get("definition"))
-        headers: Headers_ = []
+        headers: HeaderList = []
         if "definition" in call.query:  # it never changes
             headers = [(b"cache-control", b"private, max-age=604800, immutable"), (b"vary", b"authorization")]
         return Answer(await self.backend.drawing(call.parts["flow"], **call.query), headers=headers)
@@ -403,9 +407,7 @@ class App:
             return await self._page(b"frames", self.backend.frames(call.id, after=after), limit)
         info = await self.backend.get(call.id)
         lost = after > info.frames
-        return StreamAnswer(
-            lambda stream: self.following.follow(stream, self.following.feed("frames", call.id), after, lost)
-        )
+        return StreamAnswer(lambda stream: self.following.follow(stream, "frames", call.id, after, lost))
 
     async def _stream(self, call: Call) -> Answer | StreamAnswer:
         compact = call.query.get("compact", False)
@@ -416,9 +418,7 @@ class App:
         info = await self.backend.get(call.id)
         lost = after > info.items
         return StreamAnswer(
-            lambda stream: self.following.follow(
-                stream, self.following.feed("compact" if compact else "items", call.id), after, lost
-            )
+            lambda stream: self.following.follow(stream, "compact" if compact else "items", call.id, after, lost)
         )
 
     def _last(self, call: Call) -> int:
@@ -497,19 +497,39 @@ class App:
 
         async def body(stream: Stream) -> AsyncIterator[bytes]:
             yield encode_event(STARTED, msgspec.json.encode(info), 0)
-            follow = self.following.follow(stream, self.following.feed("items", info.id), 0, False, ends=False)
-            async with closing(follow) as pieces:
-                async for piece in pieces:
-                    yield piece
-            while not stream.why:
-                result = await self.backend.result(info.id, wait=10.0)
-                if result.ended:
-                    yield encode_event(RESULT, msgspec.json.encode(result))
-                    yield end_event(result.status)
-                    return
-                yield stream.beat()
+            try:
+                async with closing(self.following.follow(stream, "items", info.id, 0, False, ends=False)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                async with closing(self._ending(stream, info.id)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except Exception as error:
+                yield self.following.error_event(error)
 
         return StreamAnswer(body, [*StreamAnswer(body).headers, (b"location", self._place(call, info).encode())])
+
+    async def _ending(self, stream: Stream, id: str) -> AsyncIterator[bytes]:
+        """The end of an execution as events, which can come long after the end of its stream."""
+
+        async def ended() -> ResultInfo:
+            while True:
+                result = await self.backend.result(id, wait=MAX_WAIT)
+                if result.ended:
+                    return result
+
+        waiting = start_task(asyncio.get_running_loop(), ended(), quiet=True)
+        waiting.add_done_callback(lambda _: stream.wake())
+        try:
+            while not stream.why and not waiting.done():
+                await stream.wait()
+                yield stream.beat()
+            if waiting.done():
+                result = await waiting
+                yield encode_event(RESULT, msgspec.json.encode(result))
+                yield end_event(result.status)
+        finally:
+            waiting.cancel()
 
     async def _act(self, call: Call) -> Answer:
         assert call.route.action is not None
@@ -592,12 +612,10 @@ class App:
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
-#: The handlers whose names are taken.
-_HANDLERS = {"flows": "list_flows"}
-_SAFE: Headers_ = [(b"x-content-type-options", b"nosniff")]
+_SAFE: HeaderList = [(b"x-content-type-options", b"nosniff")]
 
 
-async def _respond(send: Send, status: int, headers: Headers_, body: bytes, head: bool | None) -> None:
+async def _respond(send: Send, status: int, headers: HeaderList, body: bytes, head: bool | None) -> None:
     """One whole answer. `head`: without its body; None: its length is not known either."""
     own = {name for name, _ in headers}
     if b"cache-control" not in own:

@@ -54,12 +54,17 @@ class Following:
                 del self._feeds[key]
 
     async def follow(
-        self, stream: Stream, feed: Feed, after: int, lost: bool, *, ends: bool = True
+        self, stream: Stream, kind: str, id: str, after: int, lost: bool, *, ends: bool = True
     ) -> AsyncIterator[bytes]:
-        """The events of an execution after a number, in pieces, until there are no more."""
+        """The events of an execution after a number, in pieces, until there are no more. `kind`: see `feed`.
+
+        The last one is `end`, or `error`. Without `ends` something else comes after them: then there is no `end`, and
+        an error is raised.
+        """
         if lost:  # the execution has fewer: it is another one under the same id, or the store an older copy
             after = 0
             yield encode_event(RESYNC, b'{"after":0}', 0)
+        feed = self.feed(kind, id)
         feed.join(stream, after)
         try:
             while not stream.why:
@@ -74,8 +79,7 @@ class Following:
                     after = number
                     yield piece
                 elif feed.error is not None:
-                    yield self.error_event(feed.error)
-                    return
+                    raise feed.error.with_traceback(None)
                 elif feed.over:
                     if ends:
                         yield feed.last
@@ -83,6 +87,10 @@ class Following:
                 else:
                     await stream.wait()
                     yield stream.beat()
+        except Exception as error:
+            if not ends:
+                raise
+            yield self.error_event(error)
         finally:
             self.leave(feed, stream)
 
@@ -146,11 +154,12 @@ class PageEvents:
                         yield piece
                 error = changes.error if self._feed is None else self._feed.error or changes.error
                 if error is not None:
-                    yield self._following.error_event(error)
-                    return
+                    raise error.with_traceback(None)
                 if not sent:
                     await stream.wait()
                     yield stream.beat()
+        except Exception as error:
+            yield self._following.error_event(error)
         finally:
             changes.leave(stream)
             if self._feed is not None:

@@ -65,6 +65,7 @@ class Stream(Reader):
         """End it, whatever it does: also while it sends."""
         self.end(why)
         if self._sending and self._task is not None:
+            self._sending = False  # once: a second cancellation would break off what the first one cleans up
             self._task.cancel()
 
     def look(self, limits: Limits, now: float) -> None:

@@ -4,6 +4,7 @@ An execution belongs to the flow of its outermost execution. Whatever is not vis
 exist. A list over several flows is merged of a list of each.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from heapq import merge
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from ..backend import (
     StoreBackend,
     UnknownFlow,
 )
+from ..backend.roots import root_of
 from ..errors import ExecutionExists, TriggerFlowError, UnknownExecution
 from ..wire import NotAllowed
 
@@ -82,12 +84,9 @@ class View:
     async def flow_of(self, id: str) -> str | None:
         """The flow to which an execution belongs; None if it does not exist."""
         try:
-            info = await self.backend.get(id)
-            while info.parent is not None:
-                info = await self.backend.get(info.parent)
+            return (await root_of(self.backend, await self.backend.get(id))).flow
         except UnknownExecution:
             return None
-        return info.flow
 
     async def hides(self, id: str) -> bool:
         """Whether an id is not that of a visible execution."""
@@ -227,13 +226,15 @@ class Batch:
     def __init__(self, info: ChangesInfo) -> None:
         self.info = info
         self._flows: dict[str, str | None] | None = None
+        self._finding = asyncio.Lock()
 
     async def seen_by(self, view: View) -> ChangesInfo:
         """The changes of executions that somebody sees. One that was deleted is told only to who sees everything."""
         if view.only is None:
             return self.info
-        if self._flows is None:
-            self._flows = {id: await view.flow_of(id) for id in self.info.executions}
+        async with self._finding:
+            if self._flows is None:
+                self._flows = {id: await view.flow_of(id) for id in self.info.executions}
         seen = [id for id in self.info.executions if self._flows[id] in view.only]
         return ChangesInfo(cursor=self.info.cursor, executions=seen, resync=self.info.resync)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -22,6 +22,7 @@ from .protocol import (
     REPLY_KEPT,
     RETRIABLE_STATUSES,
     Append,
+    ChangeKind,
     Changes,
     ExecutionCopy,
     ExecutionRow,
@@ -36,7 +37,7 @@ from .protocol import (
     not_retriable,
     payload_digest,
 )
-from .searching import matches
+from .searching import checked_statuses, matches
 from .thinning import superseded
 
 _FIRST = itemgetter(0)
@@ -63,10 +64,6 @@ class _Entry(msgspec.Struct):
     questions: dict[str, tuple[float, bytes]] = {}
 
 
-#: The fields of `Changes` with names of what has changed.
-_Kind = Literal["executions", "requests", "schedules", "flows"]
-
-
 class _Log:
     """The newest change of each execution, request and so on, by number."""
 
@@ -77,11 +74,11 @@ class _Log:
         #: the changes up to this number may have been forgotten
         self.floor = 0
         #: by kind, name and writer, the oldest change first. The writer is "" unless it is the owner of the execution
-        self._changes: dict[tuple[_Kind, str, str], int] = {}
+        self._changes: dict[tuple[ChangeKind, str, str], int] = {}
         #: each with the owner whose own appends do not wake it; "" if all do
         self._waiters: dict[asyncio.Future[None], str] = {}
 
-    def add(self, kind: _Kind, names: Iterable[str], writer: str = "") -> None:
+    def add(self, kind: ChangeKind, names: Iterable[str], writer: str = "") -> None:
         """Note that these have changed, and wake waiters. `writer` is the owner that has appended to them."""
         changes, before = self._changes, self.number
         for name in names:
@@ -118,7 +115,7 @@ class _Log:
         after = self._number(cursor)
         if after is None:
             return Changes(cursor=self._cursor(self.number), resync=cursor is not None)
-        found: list[tuple[int, tuple[_Kind, str]]] = []
+        found: list[tuple[int, tuple[ChangeKind, str]]] = []
         for (kind, name, writer), number in reversed(self._changes.items()):
             if number <= after:
                 break
@@ -526,7 +523,7 @@ class MemoryStore(OpenedInScripts):
     ) -> list[ExecutionRow]:
         """See `Store.executions`."""
         self._lifecycle.check()
-        statuses = None if status is None else set(status)
+        statuses = checked_statuses(status)
         wanted = set((labels or {}).items())
         last = None
         if after is not None:
@@ -708,7 +705,8 @@ class MemoryStore(OpenedInScripts):
             if all(one.row.status in FINAL_STATUSES for one in tree):
                 for one in tree:
                     del self.data.executions[one.row.id]
-                    if one.row.parent is not None:
+                    self.data.children.pop(one.row.id, None)
+                    if one.row.parent in self.data.children:
                         self.data.children[one.row.parent].discard(one.row.id)
                 deleted += tree
         if any(entry.payloads for entry in deleted):

@@ -1,9 +1,8 @@
 """Identifies the process of an owner, and checks whether it has ended: then others need not wait for its lease to end.
 
-A process is identified by its pid and its start time, since the system uses pids
-again. Both are valid only on one machine,
-since one boot, and within one container; a digest of these is the *host id*. Linux provides all of it. On other systems
-nothing can be proved, and an owner is dead when its lease is over.
+A process is identified by its pid and its start time, since the system uses pids again. Both are valid only on one
+machine, since one boot, and within one container; a digest of these is the *host id*. Linux provides all of it. On
+other systems nothing can be proved, and an owner is dead when its lease is over.
 """
 
 import hashlib

@@ -25,19 +25,24 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, get_args
 
 import msgspec
 
 from .._core.errors import StoreConflict
 from .._core.state import StatusName
 
+#: All statuses of executions.
+STATUSES: tuple[StatusName, ...] = get_args(StatusName)
+
 #: The statuses of executions that have ended. Only a retry adds more records to them: see `Append.reopens`.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
 
+#: The statuses of executions that have not ended.
+UNFINISHED_STATUSES: tuple[StatusName, ...] = ("created", "running", "waiting")
+
 #: The statuses of executions that can run again: see `Append.reopens`.
 RETRIABLE_STATUSES: frozenset[StatusName] = frozenset(("failed", "cancelled"))
-
 
 #: How many seconds a request stays in the store after its reply, at least.
 REPLY_KEPT = 24 * 3600.0
@@ -209,6 +214,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     resync: bool = False
 
 
+#: The fields of `Changes` with names of what has changed.
+ChangeKind = Literal["executions", "requests", "schedules", "flows"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
+
+
 class Append(msgspec.Struct, kw_only=True):
     """What one commit adds to one execution. `first` is the number of the first of `records`.
 
@@ -312,9 +322,8 @@ class Store(Protocol):
         """Store the state after the first `records` records, written under the definition of that fingerprint.
 
         That definition becomes the definition of the execution. Older snapshots that `thinning.superseded` names are
-        deleted. Raises `StoreConflict` if this store is not the owner,
-        or the execution has fewer records. Any owner can add a snapshot to an execution that has ended, but only after
-        all its records and under its own definition.
+        deleted. Raises `StoreConflict` if this store is not the owner, or the execution has fewer records. Any owner
+        can add a snapshot to an execution that has ended, but only after all its records and under its own definition.
         """
         ...
 

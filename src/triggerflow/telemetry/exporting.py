@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..backend import Backend, BadRequest, ExecutionInfo
+from ..backend.roots import root_of
 from ..errors import UnknownExecution
 from .sdk import Resource, default_resource, readable, send
 from .walk import Tree, roots
@@ -73,9 +74,7 @@ async def export_all(
     else:
         for id in found.executions:
             try:
-                info = await backend.get(id)
-                while info.parent is not None:
-                    info = await backend.get(info.parent)
+                info = await root_of(backend, await backend.get(id))
             except UnknownExecution:
                 continue  # it was deleted
             changed[info.id] = info

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context
 from math import nextafter
 from types import TracebackType
@@ -124,12 +123,10 @@ class Telemetry:
         self._leave()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.flush()
-        except TriggerFlowError as failed:
+        except Exception as failed:
             logger.warning("the last spans were not exported (%s); they come with the cursor", failed)
         if self._metrics is not None:
             await self._metrics.look(self._backend)
@@ -154,9 +151,10 @@ class Telemetry:
                 await self._advance(60.0)
                 pause, self._failing = PAUSE, False
                 await asyncio.sleep(self._every)
-            except TriggerFlowError as error:
+            except Exception as error:
                 if not self._failing:
-                    logger.warning("no spans are exported now (%s); trying again", error)
+                    trace = None if isinstance(error, TriggerFlowError) else error
+                    logger.warning("no spans are exported now (%s); trying again", error, exc_info=trace)
                 self._failing = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -183,9 +181,15 @@ class Telemetry:
             at = Cursor(found.cursor, until)
             if at != self._at:
                 self._at = at
-                if self._saved is not None:
-                    self._saved(str(at))
+                self._tell(str(at))
             return found.resync or bool(found.executions)
+
+    def _tell(self, cursor: str) -> None:
+        if self._saved is not None:
+            try:
+                self._saved(cursor)
+            except Exception:  # a disk that is full must not end the export
+                logger.exception("the cursor was not saved")
 
     async def _take_tree(self, id: str) -> float:
         until = await self._take(id)

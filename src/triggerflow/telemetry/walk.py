@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from ..backend import Backend, ExecutionInfo
+from ..backend.roots import root_of
 from ..errors import UnknownExecution
 from ..run.tracing import TRACEPARENT
 from .ids import Ids, Parent
@@ -16,13 +17,6 @@ PAGE = 200
 def ids_of(root: ExecutionInfo) -> Ids:
     """The ids of the tree of an execution that is no sub-flow. A fork has copied the labels of its original."""
     return Ids(root.id, root.created, None if root.forked_from is not None else root.labels.get(TRACEPARENT))
-
-
-async def root_of(backend: Backend, info: ExecutionInfo) -> ExecutionInfo:
-    """The outermost execution around one. Raises `UnknownExecution`."""
-    while info.parent is not None:
-        info = await backend.get(info.parent)
-    return info
 
 
 async def children_of(backend: Backend, id: str) -> list[ExecutionInfo]:

@@ -40,10 +40,10 @@ class Feed:
     async def run(self) -> None:
         """Follow the execution until it has ended. Raises what the backend raises, unless it may work again later."""
         tries = 0
-        if self._sub_flows and not self._depth:
-            self._looking = asyncio.ensure_future(self._look_again())
         self.model.info = await self._backend.get(self.model.id)
         self.model.flow = self.model.flow or self.model.info.flow
+        if self._sub_flows and not self._depth:
+            self._looking = asyncio.ensure_future(self._look_again())
         try:
             while True:
                 number = self.model.moment.number

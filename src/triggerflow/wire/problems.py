@@ -106,7 +106,7 @@ def error_of(status: int, body: bytes) -> Exception:
     """
     try:
         found = msgspec.json.decode(body, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = f"the server has answered with status {status}, and no problem+json"
         if status in (401, 403):
             return NotAllowed(text)

@@ -6,6 +6,7 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -54,8 +55,10 @@ class StoreSession:
         self.has_listeners = False
         #: runs that may be what has ended earlier processes
         self.suspects = Suspects()
-        #: by the name of the flow and the id of its types, which the view refers to
-        self._views: dict[tuple[str, int], SharedView] = {}
+        #: the views of shared data that executions use, by the name of the flow and the id of its types, which the view
+        #: refers to; and the last one of each flow, so that an execution need not read everything again
+        self._views: WeakValueDictionary[tuple[str, int], SharedView] = WeakValueDictionary()
+        self._last_views: dict[str, SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
         #: callers that wait until the commit that runs now has ended
         self._round_waiters: list[asyncio.Future[None]] = []
@@ -179,6 +182,7 @@ class StoreSession:
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = SharedView(self.store, program.name, program.types, self._follow)
+        self._last_views[program.name] = view
         return view
 
     def _follow(self, view: SharedView) -> asyncio.Task[None]:
@@ -230,16 +234,18 @@ def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBu
 
 
 class _PerStore:
-    """What is remembered for each store object: its session, if one is in use, and the fingerprints of its definitions.
+    """What is remembered for each store object: its session and its hub, if they are in use, its last owner, and the
+    fingerprints of the definitions that it has stored as that owner.
 
     It must not refer to the store, which would never be freed otherwise.
     """
 
-    __slots__ = ("definitions", "hub", "session")
+    __slots__ = ("definitions", "hub", "owner", "session")
 
     def __init__(self) -> None:
         self.hub: Callable[[], Hub | None] = lambda: None
         self.session: Callable[[], StoreSession | None] = lambda: None
+        self.owner: str | None = None
         self.definitions: set[str] = set()
 
 
@@ -283,15 +289,24 @@ def _stopping(session: Callable[[], StoreSession | None]) -> Callable[[], Corout
     return stop
 
 
+def require_store(store: object) -> None:
+    """Raise `UsageError` if this is no store."""
+    if not hasattr(store, "claim_work"):
+        such = f"SQLiteStore({store!r})" if isinstance(store, str | os.PathLike) else "SQLiteStore('runs.db')"
+        raise UsageError(f"a store is needed, such as an opened {such}; got {store!r}")
+
+
 def session_of(store: Store) -> StoreSession:
     """The session of an open store. Raises `UsageError` if `store` is no store."""
-    if not hasattr(store, "claim_work"):
-        raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
+    require_store(store)
     known = _per_store.get(store)
     if known is None:
         known = _per_store[store] = _PerStore()
     session = known.session()
     owner = _owner_of(store)
+    if owner is not None and owner != known.owner:
+        known.owner = owner
+        known.definitions.clear()  # while it was closed, its data may have been deleted or replaced by a copy
     if session is not None and owner is not None and session.owner not in (None, owner):
         session.close(
             ExecutionSuspended(

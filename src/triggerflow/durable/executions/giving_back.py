@@ -37,9 +37,11 @@ class Departure:
         """Stop the execution and its sub-flows, unless it was suspended before; see `Stored.release_here`."""
         tree = execution.tree()
         self.execution = execution
+        #: its own id and those of its sub-flows
         self.ids = [it.runtime.id for it in tree]
         #: those of them in which chunks ran
         self._interrupted = [(it, it.runtime.log) for it in tree if _runs_a_chunk(it)]
+        #: how many seconds to wait for its chunks; if they take longer, it is given back when they have stopped
         self.patience = execution.runtime.options.cleanup_timeout
         execution.release_here(why)
         self._tasks = dict(execution.stopping)
@@ -152,12 +154,14 @@ async def before_closing(session: StoreSession) -> Collection[str]:
     Returns the ids of those whose chunks have not stopped: nobody else may have them before the lease ends.
     """
     await session.round_ended(CLOSING_SECONDS)
-    why = "its store was closed"
     roots = {
         root.runtime.id: root
         for it in list(session.live.values())
         if (root := it.root).runs_a_driver or (root.stops and not root.released)
     }
-    departures = [Departure(it, ExecutionSuspended(f"{it.runtime!r} was suspended: {why}")) for it in roots.values()]
+    departures = [
+        Departure(it, ExecutionSuspended(f"{it.runtime!r} was suspended: its store was closed"))
+        for it in roots.values()
+    ]
     await give_back(session, departures)
     return {id for it in session.departures if it.running() for id in it.ids}

@@ -44,8 +44,9 @@ class Inbox:
         self._replied: set[str] = set()
         self._looking = asyncio.Lock()
         self._next_look: asyncio.Task[None] | None = None
-        #: executions that have changed, with the number of commits that had succeeded here before
-        self._suspects: dict[str, int] = {}
+        #: executions of which nobody knows yet who has changed them, with the number of commits that had succeeded here
+        #: before; and the timer after which this process finds out
+        self._to_verify: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def opened(self, id: str) -> None:
@@ -57,16 +58,15 @@ class Inbox:
     def left(self, id: str) -> None:
         """The execution has ended, or this session does not run it any more."""
         self._opened.discard(id)
-        self._suspects.pop(id, None)
-        if not self._suspects and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._to_verify.pop(id, None)
+        if not self._to_verify:
+            self._stop_timer()
 
     def close(self) -> None:
         """The session has ended."""
         self._opened.clear()
-        self._suspects.clear()
-        self.left("")
+        self._to_verify.clear()
+        self._stop_timer()
         for task in (self._listening, self._next_look):
             if task is not None:
                 task.cancel()
@@ -88,6 +88,11 @@ class Inbox:
         if self._next_look is None:
             self._next_look = start_task(asyncio.get_running_loop(), self._look(), quiet=True)
         await asyncio.shield(self._next_look)
+
+    async def look_if_possible(self) -> None:
+        """`look`. A failure of the store is ignored: it is reported by the commits, and the next change looks again."""
+        with suppress(StoreError, UsageError):
+            await self.look()
 
     async def _look(self) -> None:
         async with self._looking:
@@ -180,7 +185,7 @@ class Inbox:
         row = await store.find(request.execution)
         while row is not None and row.parent is not None:
             row = await store.find(row.parent)
-        if row is None or row.status in FINAL_STATUSES or row.owner != self._session.store.owner:
+        if row is None or row.status in FINAL_STATUSES or row.owner != store.owner:
             return
         known: Stored | None = self._session.live.get(row.id)
         if known is None or not (known.runs_here or known.lock.locked()):  # else its sub-flow is opened soon
@@ -193,42 +198,41 @@ class Inbox:
         with suppress(StoreError, UsageError), self._session.hub.watch_others() as watch:  # they end with the store
             while True:
                 changes = await watch.changed()
-                self._suspect(changes)
+                self._note_changed(changes)
                 if changes.resync or changes.requests:
                     await self.look_if_possible()
 
-    def _suspect(self, changes: Changes) -> None:
+    def _note_changed(self, changes: Changes) -> None:
         """Note the executions that run here and have changed, to find out who has changed them."""
         live = self._session.live
         for id in self._opened if changes.resync else changes.executions:
             execution = live.get(id) if id in self._opened else None
             if execution is not None and isinstance(buffer := execution.runtime.log, CommitBuffer):
-                self._suspects[id] = buffer.commits
-        self._set_timer()
+                self._to_verify[id] = buffer.commits
+        if self._to_verify and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BEAT, self._begin_to_verify)
 
-    def _set_timer(self) -> None:
-        if self._suspects and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BEAT, self._find_owners)
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _find_owners(self) -> None:
-        suspects, self._suspects, self._timer = self._suspects, {}, None
-        self._session.run_in_background(self._look_for_owners(suspects))
+    def _begin_to_verify(self) -> None:
+        changed, self._to_verify, self._timer = self._to_verify, {}, None
+        self._session.run_in_background(self._verify_all(changed))
 
-    async def look_if_possible(self) -> None:
-        """`look`. A failure of the store is ignored: it is reported by the commits, and the next change looks again."""
-        with suppress(StoreError, UsageError):
-            await self.look()
-
-    async def _look_for_owners(self, suspects: dict[str, int]) -> None:
+    async def _verify_all(self, changed: dict[str, int]) -> None:
         """Find out which of the executions that have changed were taken over by another process.
 
         Nothing else tells a process that was frozen while another one has claimed its executions, if they only wait.
         """
         with suppress(StoreError, UsageError):
-            for id, commits in suspects.items():
+            for id, commits in changed.items():
                 await self._verify(id, commits)
 
     async def _verify(self, id: str, commits: int) -> None:
+        """Suspend an execution that another process has taken over. `commits`: how many had succeeded here when it was
+        changed. Raises `StoreError`."""
         execution: Stored | None = self._session.live.get(id)
         buffer = None if execution is None else execution.runtime.log
         if execution is None or not isinstance(buffer, CommitBuffer) or not execution.runs_here:

@@ -16,7 +16,7 @@ from ..._core.errors import ExecutionLeased, StoreConflict, StoreUnavailable, Un
 from ..._core.machine import FINAL, Machine
 from ..._core.state import RunState
 from ...run.subflow import path_of
-from ...stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, StatusName
+from ...stores.protocol import FINAL_STATUSES, UNFINISHED_STATUSES, Append, ExecutionRow, NewRecord
 from ..format.codec import encode
 from ..format.reader import ExecutionReader
 
@@ -28,8 +28,6 @@ REASON = "the step of its parent has ended"
 ENDS_STEPS: frozenset[type[events.Event]] = frozenset(
     (events.Cancelled, events.Failed, events.CleanupTimedOut, events.Recovered, events.Retracted, events.TimerFired)
 )
-
-_UNFINISHED: tuple[StatusName, ...] = ("created", "running", "waiting")
 
 
 def open_steps(state: RunState) -> set[str]:
@@ -56,7 +54,7 @@ async def end_leftovers(
     """
     found: list[Append] = []
     after: str | None = None
-    while page := await reader.store.executions(parent=id, status=_UNFINISHED, after=after):
+    while page := await reader.store.executions(parent=id, status=UNFINISHED_STATUSES, after=after):
         after = page[-1].id
         for row in page:
             path = row.id[len(id) + 1 :]

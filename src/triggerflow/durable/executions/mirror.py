@@ -28,7 +28,7 @@ from ..._core.state import RunChunk
 from ...run.actions import Action
 from ...run.journal import RingJournal
 from ...run.runtime import ExecutionRuntime
-from ...stores.protocol import FINAL_STATUSES, ExecutionRow
+from ...stores.protocol import FINAL_STATUSES, UNFINISHED_STATUSES, ExecutionRow
 from ..format.loading import PAGE, replay_record
 from ..format.metadata import read_options
 from ..format.reader import ExecutionReader
@@ -202,6 +202,8 @@ class Mirror:
         #: the fingerprint of the definition of the newest records
         self._definition = ""
         self._beating: asyncio.Task[None] | None = None
+        #: whether no process ran the execution when its row was read last
+        self.lacks_owner = False
         #: whether the last refresh has failed
         self._has_failed = False
         #: ids of the execution and of the sub-flows that have run since the mirror was made
@@ -220,7 +222,7 @@ class Mirror:
         runtime.log, runtime.driver = self._log, self._driver
         runtime.thread = None if runtime.environment.any_thread else current_thread().ident
         async with self._lock:
-            await self._restore(await self._reader.row(runtime.id))
+            await self._restore(await self._read_row())
         limit = runtime.options.journal_limit if runtime.options.attended else 0
         runtime.journal = RingJournal(limit, () if runtime.journal is None else runtime.journal.observers)
         runtime.journal.first = runtime.machine.state.records
@@ -243,10 +245,15 @@ class Mirror:
             self._stored.prepare_stream(self._runtime, self._runtime.stream)
             self._runtime.stream.skip_to(last)
 
+    async def _read_row(self) -> ExecutionRow:
+        row = await self._reader.row(self._runtime.id)
+        self.lacks_owner = self._stored.is_free(row)
+        return row
+
     async def catch_up(self) -> ExecutionRow:
         """Replay the records that are new. Returns the row of the execution. Raises `StoreError`."""
         async with self._lock:
-            row = await self._reader.row(self._runtime.id)
+            row = await self._read_row()
             state = self._runtime.machine.state
             if row.definition != self._definition or row.records < state.records:
                 await self._restore(row)
@@ -312,7 +319,13 @@ class Mirror:
             run.node.kind is OperatorKind.SUB_FLOW for run in self._runtime.machine.state.runs.values()
         ):
             return []
-        return await self._session.store.executions(parent=row.id, status=("created", "running", "waiting"), limit=PAGE)
+        store, found, after = self._session.store, list[ExecutionRow](), None
+        while page := await store.executions(parent=row.id, status=UNFINISHED_STATUSES, after=after, limit=PAGE):
+            found += page
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+        return found
 
     async def _waits_for_children(self, row: ExecutionRow) -> bool:
         children = await self._running_children(row)
@@ -381,8 +394,8 @@ class Mirror:
                 if self._has_failed:
                     await self.refresh()
                 with suppress(TriggerFlowError):  # while this process cannot read or run it, another one may
-                    row = await self._reader.row(self._runtime.id)
-                    if self._stored.is_free(row) and row.status not in FINAL_STATUSES:
+                    row = await self._read_row()
+                    if self.lacks_owner and row.status not in FINAL_STATUSES:
                         await self._stored.open(self._runtime)
         finally:
             self._beating = None
@@ -420,11 +433,13 @@ class Mirror:
                     continue
                 if self._stored.is_free(row):
                     await self._stored.open(runtime)
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(pause):
                         await watch.changed()
-                        pause = BEAT
-                pause = min(2 * pause, LONGEST_BEAT)
+                except TimeoutError:
+                    pause = min(2 * pause, LONGEST_BEAT)
+                else:
+                    pause = BEAT
         finally:
             watch.close()
             if posted:

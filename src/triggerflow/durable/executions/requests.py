@@ -17,6 +17,7 @@ from ...run import tracing
 from ...run.actions import ACTIONS, Action
 from ...serialize.payload import Types
 from ...stores.protocol import Reply, Request
+from ..format.payloads import UNREADABLE
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -72,7 +73,7 @@ def read_request(request: Request, types: Types) -> tuple[Action, list[Any], str
         raise UsageError(f"the owner of execution {request.execution!r} does not know the request {request.kind!r}")
     try:
         given = _decode(request.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SnapshotError(f"request {request.id!r} cannot be read: {error}") from error
     caller = given.pop(_CALLER, None)
     if given.keys() - set(action.names):
@@ -107,7 +108,7 @@ def read_reply(reply: Reply, types: Types) -> Any:
         if reply.ok:
             return types.unpack(data)
         error = _error(data)
-    except (msgspec.DecodeError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+    except (*UNREADABLE, LookupError, TypeError, AttributeError) as problem:
         raise SnapshotError(f"the reply to request {reply.request!r} cannot be read: {problem}") from problem
     raise error
 

@@ -21,7 +21,6 @@ from ...run.subflow import path_of
 from ...stores.protocol import RETRIABLE_STATUSES, Append, ExecutionRow, NewRecord, Store
 from ..format.codec import encode
 from ..format.loading import RestoredExecution, migrate
-from ..format.metadata import attempt_id
 from ..format.reader import ExecutionReader, Step
 from .commit import give_up, session_of
 from .requests import write_answer
@@ -57,8 +56,8 @@ async def reopen(
 
     `request` is the id of a request in the inbox of the execution, which gets its reply with the records.
 
-    After an error or a cancellation it is not. Then the records are in the store, and any process may continue the
-    execution, or they are not, and it is still failed.
+    If this raises or is cancelled, this store is not the owner. Either the records are in the store, and any process
+    may continue the execution, or they are not, and it is still failed.
     """
     reader = ExecutionReader(program, store)
     _check(await reader.row(id))
@@ -262,15 +261,12 @@ async def _child(
     reader: ExecutionReader, row: ExecutionRow, step: RunChunk
 ) -> tuple[ExecutionReader, ExecutionRow] | None:
     """The newest execution of a sub-flow step, if it has failed or was cancelled, and its reader."""
-    path = path_of(step)
-    for number in range(step.attempt, 0, -1):
-        found = await reader.store.find(attempt_id(f"{row.id}/{path}", number))
-        if found is None:
-            continue
-        child = reader.child(found.flow)
-        if child is None:
-            raise UsageError(
-                f"execution {row.id!r}: its sub-flow {found.flow!r} failed with it, but this flow has no such step now"
-            )
-        return (child, found) if found.status in RETRIABLE_STATUSES else None
-    return None
+    found = await reader.newest_child(row, step)
+    if found is None:
+        return None
+    child = reader.child(found.flow)
+    if child is None:
+        raise UsageError(
+            f"execution {row.id!r}: its sub-flow {found.flow!r} failed with it, but this flow has no such step now"
+        )
+    return (child, found) if found.status in RETRIABLE_STATUSES else None

@@ -40,6 +40,7 @@ from ...run import ingress
 from ...run.shared import By, Operation, SharedData, builtin_name, list_at
 from ...serialize.payload import Types
 from ...stores.protocol import Append, SharedChange, SharedLog, Store
+from ..format.payloads import UNREADABLE
 
 if TYPE_CHECKING:
     from ..hub import Watch
@@ -92,11 +93,9 @@ class SharedView:
     def __init__(self, store: Store, flow: str, types: Types, follow: Follow | None = None) -> None:
         self.flow = flow
         self.number = 0
-        #: of the executions that are open in this process, those that have made a change and those that listen, by id
+        #: of the executions that are open in this process, by id: those that have made a change, and those that listen
         self.makers: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
         self._listeners: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
-        #: those of them that listen
-        self._listening: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
         self._follow = follow
         self._following: asyncio.Task[None] | None = None
         self._store = store
@@ -252,14 +251,18 @@ class SharedView:
         """Fold changes into values, so that the store need not keep them. Folding is no part of any change: what fails
         is tried again after more changes."""
         self._fold_at = self.number + FOLD_EVERY
+        unfolded, self._unfolded = self._unfolded, {}  # from here on, changes are for the next fold
         values: dict[str, tuple[int, bytes | None]] = {}
-        for key in list(self._unfolded):
+        for key in unfolded:
             with suppress(SnapshotError, PayloadError):
                 value = self.read(key)
                 values[key] = (self.number, None if value is UNSET else _pack(self._types, key, value))
-        with suppress(StoreError, UsageError, ExecutionSuspended):
-            for key in await self._store.fold_shared(self.flow, values):
-                self._unfolded.pop(key, None)
+        try:
+            with suppress(StoreError, UsageError, ExecutionSuspended):
+                for key in await self._store.fold_shared(self.flow, values):
+                    del unfolded[key]
+        finally:
+            self._unfolded = {**unfolded, **self._unfolded}
 
 
 class StoredShared(SharedData):
@@ -579,6 +582,6 @@ def _pack(types: Types, key: str, value: Any) -> bytes:
 def _unpack(types: Types, data: bytes) -> Any:
     try:
         packed = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"a stored value of shared data cannot be read: {error}") from error
     return types.unpack(packed)

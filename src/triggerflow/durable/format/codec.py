@@ -13,7 +13,7 @@ from ..._core.errors import PayloadError, SnapshotError, StoreDamaged
 from ..._core.state import RunState
 from ...serialize.digests import digest_of_event
 from ...serialize.payload import Types
-from .payloads import PART, fold, references, unfold
+from .payloads import PART, UNREADABLE, fold, references, unfold
 
 Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]
 
@@ -135,7 +135,7 @@ async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> Iterator[
     Raises `StoreDamaged` for data that is no record, and `SnapshotError` for an unknown type."""
     try:
         records: list[Any] = [_decode(row) for row in rows]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"a stored record cannot be read: {error}") from error
     values = [getattr(record, VALUES[type(record)]) if type(record) in VALUES else None for record in records]
     return _with_values(records, values, types, await gather(values, fetch))
@@ -184,7 +184,7 @@ async def gather(values: Any, fetch: Fetch) -> Payloads:
         fresh = await fetch(wanted)
         try:
             wanted = {name for data in fresh.values() for name in references(_decode_any(data))}
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise StoreDamaged(f"a stored payload cannot be read: {error}") from error
         found.data.update(fresh)
         wanted -= found.data.keys()

@@ -17,6 +17,7 @@ from ...run.stream import StreamItem
 from ...serialize.payload import Types
 from ...stores.protocol import Store
 from .codec import decode
+from .payloads import UNREADABLE
 from .versions import apply_map
 
 #: How many records are read from the store in one call.
@@ -82,15 +83,19 @@ def definition_before(snapshot: bytes) -> str | None:
     """The definition (fingerprint) of the records before this snapshot if the snapshot has another one; else None."""
     try:
         return _head(snapshot).before
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error
 
 
 def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> RestoredExecution:
     """Restore an execution from a snapshot. Raises `SnapshotError`."""
-    stored = _read_snapshot(snapshot)
-    machine = Machine(plan, decode_state(plan, stored["state"], types.unpack))
-    return RestoredExecution(machine, unpack_start(stored["value"], types))
+    try:
+        stored = msgspec.json.decode(snapshot)
+        state, value = stored["state"], stored["value"]
+    except (*UNREADABLE, LookupError, TypeError) as error:
+        raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error
+    machine = Machine(plan, decode_state(plan, state, types.unpack))
+    return RestoredExecution(machine, unpack_start(value, types))
 
 
 def replay_record(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
@@ -106,11 +111,3 @@ def replay_record(machine: Machine, record: events.Event, id: str) -> list[AnyCo
 
 def _snapshot(restored: RestoredExecution, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
     return msgspec.json.encode({"value": pack_start(restored.value, types), "state": state, "before": before})
-
-
-def _read_snapshot(data: bytes) -> Mapping[str, Any]:
-    try:
-        stored = msgspec.json.decode(data)
-        return {"state": stored["state"], "value": stored["value"], "before": stored.get("before")}
-    except (msgspec.DecodeError, LookupError, TypeError, AttributeError) as error:
-        raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from ...run.options import Options
 from ...run.program import Program
 from ...serialize.payload import Types
 from ...stores.protocol import ExecutionCopy, ExecutionRow
+from .payloads import UNREADABLE
 
 #: The option of an execution whose open questions are in the store. Those of earlier versions are not, until they are
 #: opened.
@@ -88,18 +89,18 @@ def of_another_flow(id: str, owner: str, flow: str) -> UsageError:
     return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")
 
 
-def attempt_id(id: str, number: int) -> str:
-    """The id of a sub-flow's execution: the first attempt of a step has `id`, attempt n after a failure has `id.n`."""
+def numbered_id(id: str, number: int) -> str:
+    """The id of one of several executions under the same id: `id`, `id.2`, `id.3` ... They are the attempts of a
+    sub-flow step, or what `reuse="new_after_end"` has made."""
     return id if number == 1 else f"{id}.{number}"
 
 
 def predates_declared_events(row: ExecutionRow) -> bool:
     """Whether an execution was made before external events were declared: see `events.RULES`."""
-    try:
-        options: Any = msgspec.json.decode(row.options)
-        return options.get("rules", 0) < DECLARED
-    except (msgspec.DecodeError, TypeError, AttributeError) as error:
-        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
+    rules = _options(row.options).get("rules", 0)
+    if not isinstance(rules, int):
+        raise StoreDamaged(f"the stored options of an execution cannot be read: rules={rules!r}")
+    return rules < DECLARED
 
 
 def lists_questions(row: ExecutionRow) -> bool:
@@ -116,7 +117,7 @@ def with_listed_questions(copy: ExecutionCopy) -> ExecutionCopy:
 def _options(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
@@ -124,8 +125,8 @@ def _options(data: bytes) -> dict[str, Any]:
 def read_options(data: bytes) -> Options:
     """The options of an execution out of its row; nobody changes the object. Raises `StoreDamaged`."""
     try:
-        return Options.from_dict(msgspec.json.decode(data))
-    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        return Options.from_dict(_options(data))
+    except (TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
@@ -158,7 +159,7 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
         ]
         external = msgspec.convert(stored.get("external", ()), tuple[str, ...])
         definition = Definition(str(stored["name"]), tuple(operators), external)
-    except (LookupError, TypeError, ValueError) as error:
+    except (*UNREADABLE, LookupError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {without_values(error)}") from None
     if types.marks:
         vars(definition)["fingerprint"] = fingerprint  # a cached property: the marked values would give another one

@@ -32,6 +32,9 @@ LIMIT = 50_000_000
 #: So many characters of text count as one more part: about the memory that another part takes.
 CHARACTERS = 128
 
+#: What decoding raises for stored bytes that are not what was written.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _encode = msgspec.json.Encoder().encode
 
 

@@ -13,6 +13,7 @@ from ..._core.state import Interrupt, RunState, Status
 from ...build.contract import json_schema
 from ...run.program import Program
 from ...serialize.marked import plain
+from .payloads import UNREADABLE
 
 #: The longest payload of a question that is listed, as JSON in bytes.
 MAX_PAYLOAD = 64 * 1024
@@ -22,7 +23,7 @@ MAX_LINE = 300
 
 class QuestionData(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`stores.Question.data`. `answer` is the id of the interrupt in the outermost execution; `cut` says that the
-    payload was too long to be listed."""
+    payload was too long to be listed. `since` and `expires` are seconds since the epoch."""
 
     answer: str
     chunk: str
@@ -37,7 +38,7 @@ class QuestionData(msgspec.Struct, kw_only=True, omit_defaults=True):
 def question(program: Program, interrupt: Interrupt, path: str) -> QuestionData:
     """An open interrupt as data. `path` leads from the outermost execution to the one that asks; "" for itself."""
     try:
-        payload, cut = plain(program.types.pack(interrupt.payload, "a payload")), False
+        payload = plain(program.types.pack(interrupt.payload, "a payload"))
         cut = len(msgspec.json.encode(payload)) > MAX_PAYLOAD
     except (PayloadError, ValueError):
         payload, cut = None, True
@@ -61,7 +62,7 @@ def read_question(data: bytes) -> QuestionData:
     """The question in the data of a store. Raises `StoreDamaged`."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"a stored question cannot be read: {error}") from error
 
 

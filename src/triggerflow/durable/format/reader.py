@@ -18,10 +18,11 @@ from ..._core.plan import Plan
 from ..._core.state import UNSET, RunChunk, RunState
 from ...drivers.asyncio import REAL
 from ...run.program import Program
+from ...run.subflow import path_of
 from ...stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
 from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record, write_snapshot
-from .metadata import predates_declared_events, read_definition
+from .metadata import numbered_id, of_another_flow, predates_declared_events, read_definition
 
 
 class Start(NamedTuple):
@@ -75,18 +76,26 @@ class ExecutionReader:
         known = self.program.sub_flows.get(flow)
         return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
 
+    async def newest_child(self, row: ExecutionRow, step: RunChunk) -> ExecutionRow | None:
+        """The newest execution that a sub-flow step of an execution has made; None if it has made none."""
+        for number in range(step.attempt, 0, -1):
+            found = await self.store.find(numbered_id(f"{row.id}/{path_of(step)}", number))
+            if found is not None:
+                return found
+        return None
+
     async def row(self, id: str) -> ExecutionRow:
         """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it belongs to another flow."""
         row = await self.store.find(id)
         if row is None:
             raise UnknownExecution(f"there is no execution {id!r} in {self.store!r}")
         if row.flow != self.program.name:
-            raise UsageError(f"execution {id!r} belongs to flow {row.flow!r}, but this is flow {self.program.name!r}")
+            raise of_another_flow(id, row.flow, self.program.name)
         return row
 
     async def starts(self, row: ExecutionRow) -> list[Start]:
-        """The points from which an execution can be replayed, the earliest first. Records before
-        the earliest point are trimmed."""
+        """The points from which an execution can be replayed, the earliest first. Records before the earliest point are
+        trimmed."""
         found: list[Start] = []
         definition, until = row.definition, row.records
         while until >= 0 and (snapshot := await self.store.snapshot(row.id, records=until)) is not None:
@@ -255,6 +264,9 @@ class ExecutionReader:
         return Start(0, row.definition, None) if snapshot is None else _start(row, snapshot, row.definition)
 
     def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
+        given: Any = records
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise UsageError(f"a state is named by a number of records, 0 to {row.records}; got {records!r:.100}")
         if not 0 <= records <= row.records:
             raise UsageError(f"execution {row.id!r} has {row.records} records; there is no state after {records}")
         fit = [start for start in starts if start.records <= records]

@@ -62,6 +62,10 @@ def describe(record: events.Record, width: int = 60) -> str:
             return f"{error.type}: {error.message}" + (f", again in {again:g} s" if again is not None else "")
         case events.SourceItems(items=items) | events.ItemsGiven(items=items):
             return short(items, width)
+        case events.Recovered(lost=lost):
+            return "goes on; what was not finished begins again" if lost else "goes on"
+        case events.Suspended():
+            return "stopped here, and given back to the store"
         case _:
             fields = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]
             return ", ".join(f"{name} {value}" for name, value in fields if value is not None)

@@ -25,6 +25,7 @@ from ..._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageErr
 from ...serialize.text import write_file
 from ...stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName
 from ..format.loading import definition_before
+from ..format.payloads import UNREADABLE
 from ..format.reader import ExecutionReader
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
 from .listing import put_copies
@@ -338,5 +339,5 @@ def _take(line: AnyLine, number: int, copies: list[ExecutionCopy], definitions: 
 def _parse_line(number: int, line: bytes) -> AnyLine:
     try:
         return cast("AnyLine", _decode(line))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SnapshotError(f"line {number} cannot be read: {error}") from error

@@ -1,8 +1,8 @@
 """Checks the executions of an archive before they are added to a store.
 
-The archive is not trusted: only what this engine could have written is accepted. Payloads
-have to match their digests, references have to exist and must not make values too large,
-numbers have to be consistent, types have to be registered, and all records have to be accepted in a replay.
+The archive is not trusted: only what this engine could have written is accepted. Payloads have to match their digests,
+references have to exist and must not make values too large, numbers have to be consistent, types have to be registered,
+and all records have to be accepted in a replay.
 
 Everything that takes memory or time is bounded by the size of the file. All of it is done in a thread.
 """
@@ -24,7 +24,7 @@ from ...stores.memory import MemoryStore
 from ...stores.protocol import FINAL_STATUSES, ExecutionCopy, payload_digest
 from ..format.loading import RestoredExecution
 from ..format.metadata import read_definition, read_options
-from ..format.payloads import references, weight
+from ..format.payloads import UNREADABLE, references, weight
 from ..format.reader import ExecutionReader
 from .archive import LIMIT, definitions_of
 
@@ -209,7 +209,7 @@ def _check_values(copy: ExecutionCopy, most: int, stop: Event) -> dict[int, int]
 def _read(data: bytes, where: str) -> Any:
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SnapshotError(f"{where}: a record or payload cannot be read: {error}") from error
 
 

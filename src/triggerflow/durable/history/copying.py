@@ -19,8 +19,8 @@ from ...run.subflow import path_of
 from ...stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from ..executions.commit_buffer import status_and_due
 from ..format.loading import PAGE, RestoredExecution
-from ..format.metadata import attempt_id, check_id
-from ..format.payloads import references
+from ..format.metadata import check_id, numbered_id
+from ..format.payloads import UNREADABLE, references
 from ..format.reader import ExecutionReader
 
 _decode = msgspec.json.Decoder().decode
@@ -119,7 +119,7 @@ async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes
             fresh = await store.payloads(wanted)
             found.update(fresh)
             wanted = {name for data in fresh.values() for name in references(_decode(data))} - found.keys()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"a stored value cannot be read: {error}") from error
     return found
 
@@ -166,7 +166,7 @@ async def _records(store: Store, row: ExecutionRow, end: int) -> list[tuple[int,
 
 async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
     """The executions that the attempts of a sub-flow step have made, the first attempt first."""
-    found = [await store.find(attempt_id(id, number)) for number in range(1, attempts + 1)]
+    found = [await store.find(numbered_id(id, number)) for number in range(1, attempts + 1)]
     return [row for row in found if row is not None]
 
 

@@ -31,10 +31,9 @@ async def fork_of(
     payloads: dict[str, bytes] = {}
     if value is not UNSET:
         record = await _record(reader, row, at - 1)
-        replaced, base = (
-            _replace(reader.program, machine, record, value, payloads, row.id),
-            _with_start_value(base, record, value),
-        )
+        replaced = _replace(reader.program, machine, record, value, payloads, row.id)
+        if isinstance(record, events.Started):
+            base = RestoredExecution(machine, value)
         if isinstance(record, events.Resumed):
             # Copy the sub-flow that opened the interrupt as it was before the old answer, so that it gets the new one.
             shown = at - 1
@@ -94,10 +93,6 @@ def _replace(
     data = encode(record, program.types, machine.state, payloads)
     replay_record(machine, record, id)
     return NewRecord(data)
-
-
-def _with_start_value(base: RestoredExecution, record: events.Record, value: Any) -> RestoredExecution:
-    return RestoredExecution(base.machine, value) if isinstance(record, events.Started) else base
 
 
 def _changes(reader: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:

@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..._core import events
-from ..._core.errors import OptionError
 from ..._core.state import UNSET
-from ...build.arguments import closest
+from ...build.arguments import whole
 from ...run.execution import Execution
 from ...run.flow_runtime import FlowRuntime
 from ...run.options import Options
 from ...run.portal import iterate_sync, run_sync
 from ...stores.protocol import ExecutionRow, StatusName, Store
+from ...stores.searching import checked_statuses
 from ..format.reader import ExecutionReader
 from ..format.text import line
 from ..schedules.ticks import in_seconds
@@ -28,8 +28,6 @@ from .view import StateView, view
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-STATUSES: tuple[StatusName, ...] = get_args(StatusName)
 
 
 class History:
@@ -70,10 +68,10 @@ class History:
         """
         return await self._reader.store.executions(
             flow=self._reader.program.name,
-            status=_statuses(status),
+            status=checked_statuses(status),
             since=_seconds(since, "since"),
             until=_seconds(until, "until"),
-            limit=limit,
+            limit=whole(limit, "history.executions()", "limit", 1),
             after=after,
         )
 
@@ -265,15 +263,3 @@ class SyncHistory:
 
 def _seconds(moment: float | datetime | None, name: str) -> float | None:
     return None if moment is None else in_seconds(moment, "history.executions()", name)
-
-
-def _statuses(status: StatusName | Iterable[StatusName] | None) -> tuple[StatusName, ...] | None:
-    if status is None:
-        return None
-    found = (status,) if isinstance(status, str) else tuple(status)
-    for it in found:
-        if it not in STATUSES:
-            near = closest(str(it), STATUSES, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"history.executions(): there is no status {it!r}; {hint}known: {', '.join(STATUSES)}")
-    return found

@@ -3,7 +3,7 @@
 from ..._core.definition import OperatorKind
 from ...run.subflow import path_of
 from ...stores.protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
-from ..format.metadata import attempt_id, with_listed_questions
+from ..format.metadata import with_listed_questions
 from ..format.questions import QuestionData, asked_here, question, write_question
 from ..format.reader import ExecutionReader
 
@@ -21,15 +21,11 @@ async def questions_of(
     for run in state.runs.values():
         if run.node.kind is not OperatorKind.SUB_FLOW:
             continue
-        step = path_of(run)
-        for number in range(run.attempt, 0, -1):
-            child = await reader.store.find(attempt_id(f"{row.id}/{step}", number))
-            if child is None:
-                continue
-            child_reader = reader.child(child.flow)
-            if child.status not in FINAL_STATUSES and child_reader is not None:
-                found += await questions_of(child_reader, child, f"{path}/{step}" if path else step)
-            break
+        child = await reader.newest_child(row, run)
+        child_reader = None if child is None else reader.child(child.flow)
+        if child is not None and child_reader is not None and child.status not in FINAL_STATUSES:
+            step = path_of(run)
+            found += await questions_of(child_reader, child, f"{path}/{step}" if path else step)
     return found
 
 

@@ -45,13 +45,13 @@ async def compact(reader: ExecutionReader, row: ExecutionRow) -> Compacted:
     store = reader.store
     if row.status in FINAL_STATUSES:
         return await _compact_tree(reader, row)
-    before = row.owner
+    was_ours = row.owner == store.owner
     row = await store.claim(row.id)
     try:
         return await _compact_tree(reader, row)
     finally:
         here = session_of(store).live.get(row.id)
-        if before is None and (here is None or not (here.runs_here or here.lock.locked())):
+        if not was_ours and (here is None or not (here.runs_here or here.lock.locked())):
             await store.release([row.id])
 
 
@@ -110,20 +110,24 @@ async def prune(
     before = None if age is None else reader.now() - age
     ended = await _ended(reader)
     to_delete = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]
-    deleted = 0
+    deleted, kept = 0, len(ended) - len(to_delete)
     for start in range(0, len(to_delete), BATCH):
         batch = to_delete[start : start + BATCH]
         if reader.program.sub_flows:
             await _end_trees(reader, batch)
-        count = await reader.store.delete(batch)
-        if count < len(batch):  # some were skipped: the flow of today may have lost its sub-flows
-            left = [id for id in batch if await reader.store.find(id) is not None]
+        deleted += await reader.store.delete(batch)
+        if left := await _of_these(reader, batch):  # they were skipped: the flow of today may have lost its sub-flows
             await _end_trees(reader, left)
-            count += await reader.store.delete(left)
-        deleted += count
+            deleted += await reader.store.delete(left)
+            kept += len(await _of_these(reader, left))
     if shrink:
         await reader.store.shrink()
-    return Pruned(deleted, len(ended) - len(to_delete))
+    return Pruned(deleted, kept)
+
+
+async def _of_these(reader: ExecutionReader, ids: list[str]) -> list[str]:
+    """Those of the ids that are in the store."""
+    return [id for id in ids if await reader.store.find(id) is not None]
 
 
 async def _end_trees(reader: ExecutionReader, ids: list[str]) -> None:

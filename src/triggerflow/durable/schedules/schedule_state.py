@@ -14,6 +14,7 @@ import msgspec
 
 from ..._core.errors import StoreDamaged, without_values
 from ...stores.protocol import ScheduleRow
+from ..format.payloads import UNREADABLE
 from .ticks import Cron, Interval, Ticks, in_utc
 
 Overlap = Literal["skip", "queue", "cancel_running", "allow"]
@@ -184,7 +185,7 @@ def read_state(row: ScheduleRow) -> ScheduleState:
     """The state in a row of the store. Raises `StoreDamaged` if it cannot be read."""
     try:
         return _decoder.decode(row.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreDamaged(f"the stored schedule {row.id!r} cannot be read: {without_values(error)}") from None
 
 

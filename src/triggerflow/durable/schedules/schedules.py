@@ -25,7 +25,7 @@ from ..._core.state import UNSET
 from ...build.arguments import check_names, closest, flag, seconds, text, whole
 from ...run.flow_runtime import FlowRuntime
 from ...run.portal import run_sync
-from ...stores.protocol import FINAL_STATUSES, ScheduleRow, Store
+from ...stores.protocol import FINAL_STATUSES, UNFINISHED_STATUSES, ScheduleRow, Store
 from ..executions.submission import submission_of
 from .schedule_state import MISSED, OVERLAP, Missed, Overlap, ScheduleState, due_time, read_state, write_row
 from .ticks import Cron, in_seconds, time_zone
@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 #: The longest data of a schedule, in bytes: each look at it reads all of it.
 MAX_DATA = 1024 * 1024
+#: After so many executions a schedule finds out which of those that it knows to be running have ended, also where that
+#: decides nothing: the list of them is stored with it.
+MANY_RUNNING = 100
 #: How often a change is tried again when other processes change the same schedule.
 _TRIES = 50
 
@@ -203,6 +206,8 @@ class Schedules:
             state = read_state(row)
             start = self._flow.types.unpack(state.value) if value is UNSET else value
             append = await submission_of(self._flow, self._store, name, start, now, labels_of(id, state, now))
+            if state.running and not len(state.running) % MANY_RUNNING:  # perhaps no tick ever looks at them
+                state = await without_ended(self._store, state)
             after = msgspec.structs.replace(state, running=(*state.running, name), latest=name)
             try:
                 await self._store.put_schedule(
@@ -256,11 +261,11 @@ class Schedules:
         raise _crowded(id)
 
     async def _running(self, id: str) -> tuple[str, ...]:
-        """The executions of a schedule that have not ended."""
+        """The executions of a schedule that have not ended, the oldest first; of very many the newest 1,000."""
         rows = await self._store.executions(
-            flow=self._flow.name, status=("created", "running", "waiting"), labels={"schedule": id}, limit=1000
+            flow=self._flow.name, status=UNFINISHED_STATUSES, labels={"schedule": id}, limit=1000
         )
-        return tuple(row.id for row in reversed(rows) if row.status not in FINAL_STATUSES)
+        return tuple(row.id for row in reversed(rows))
 
     async def _find(self, id: str) -> ScheduleRow | None:
         row = await self._store.schedule(id)
@@ -322,6 +327,15 @@ def labels_of(id: str, state: ScheduleState, tick: float) -> dict[str, str]:
     return {**state.labels, "schedule": id, "tick": datetime.fromtimestamp(tick, UTC).isoformat()}
 
 
+async def without_ended(store: Store, state: ScheduleState) -> ScheduleState:
+    """The state without the executions that have ended, or were deleted. Raises `StoreError`."""
+    rows = [await store.find(id) for id in state.running]
+    running = tuple(row.id for row in rows if row is not None and row.status not in FINAL_STATUSES)
+    if state.overlap == "allow":  # nothing depends on the older ones, and each look would ask for all of them
+        running = running[-MANY_RUNNING // 2 :]
+    return state if running == state.running else msgspec.structs.replace(state, running=running)
+
+
 def _shown(state: ScheduleState) -> int:
     return int(max(0, min(10, state.left)))
 
@@ -365,7 +379,8 @@ def _continued(
 
 def _check_times(state: ScheduleState, where: str) -> None:
     if (state.cron is None) == (state.every is None):
-        raise OptionError(f"{where} needs either cron= or every=")
+        what = "either cron= or every=" if state.cron is None else "either cron= or every=, not both"
+        raise OptionError(f"{where} needs {what}")
     cron: Any = state.cron
     if cron is not None:
         if not isinstance(cron, str):

@@ -33,8 +33,9 @@ async def park(store: Store, executions: Collection[Stored]) -> None:
         if len(executions) > 1:
             for execution in executions:
                 await park(store, [execution])
-        for execution in executions if len(executions) == 1 else ():
-            execution.suspend(conflict)
+        else:
+            for execution in executions:
+                execution.suspend(conflict)
 
 
 async def _park(store: Store, executions: Collection[Stored]) -> None:

@@ -17,17 +17,15 @@ from ...drivers.tasks import start_task
 from ...run.environment import Environment
 from ...run.execution import Execution
 from ...run.flow_runtime import FlowRuntime
-from ...stores.protocol import FINAL_STATUSES, Append, ScheduleRow, Store
+from ...stores.protocol import Append, ScheduleRow, Store
 from ..executions.submission import submission_of
 from ..schedules.schedule_state import ScheduleState, execution_id, look, read_state, write_row
-from ..schedules.schedules import labels_of
+from ..schedules.schedules import MANY_RUNNING, labels_of, without_ended
 
 logger = logging.getLogger("triggerflow")
 
 #: How often a schedule is looked at whose next tick waits for the end of an execution, in seconds.
 RECHECK = 1.0
-#: With `overlap="allow"` the running executions are only counted when there are more than this many.
-_MANY = 100
 
 
 class ScheduledFlow(Protocol):
@@ -122,7 +120,9 @@ class Scheduling:
 
     async def _look(self, row: ScheduleRow) -> ScheduleRow | None:
         """Look at a schedule once. Returns its new row; None if there was nothing to change."""
-        state = await self._without_ended(read_state(row))
+        state = read_state(row)
+        if state.overlap != "allow" or len(state.running) > MANY_RUNNING:
+            state = await without_ended(self._store, state)
         now = self._environment.now()
         found = look(row.id, state, now)
         after, starts = found.state, list[Append]()
@@ -159,16 +159,6 @@ class Scheduling:
         flow = self._flows[row.flow].__flow_runtime__()
         value = flow.types.unpack(state.value)
         return await submission_of(flow, self._store, id, value, now, labels_of(row.id, state, tick))
-
-    async def _without_ended(self, state: ScheduleState) -> ScheduleState:
-        """The state without the executions that have ended, or were deleted."""
-        if not state.running or (state.overlap == "allow" and len(state.running) <= _MANY):
-            return state
-        rows = [await self._store.find(id) for id in state.running]
-        running = tuple(row.id for row in rows if row is not None and row.status not in FINAL_STATUSES)
-        if state.overlap == "allow":  # nothing depends on the older ones, and each look would ask for all of them
-            running = running[-_MANY // 2 :]
-        return state if running == state.running else msgspec.structs.replace(state, running=running)
 
     def _cancel(self, flow: str, executions: tuple[str, ...]) -> None:
         """Cancel executions in the background."""

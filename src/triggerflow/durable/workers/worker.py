@@ -28,7 +28,7 @@ from ..._core.errors import (
     UsageError,
 )
 from ..._core.state import RUNNING, WAITING
-from ...build.arguments import seconds
+from ...build.arguments import seconds, whole
 from ...drivers.asyncio import REAL
 from ...drivers.tasks import start_task
 from ...run.environment import Environment
@@ -79,10 +79,26 @@ class _Rejection(NamedTuple):
     pause: float
 
 
+def _by_name(flows: tuple[Resumable, ...]) -> dict[str, Resumable]:
+    """The flows of a worker by name. Raises `UsageError`."""
+    found: dict[str, Resumable] = {}
+    for flow in flows:
+        if not hasattr(flow, "async_resume"):
+            raise UsageError(f"a worker takes an open store, and then flows: Worker(store, flow); got {flow!r} as flow")
+        if (make := getattr(flow, "__flow_runtime__", None)) is not None:
+            make().require_name()
+        if found.setdefault(flow.name, flow) is not flow:
+            raise UsageError(f"a worker was given two flows of the name {flow.name!r}; each needs one of its own")
+    if not found:
+        raise UsageError("a worker needs at least one flow that it runs: Worker(store, flow)")
+    return found
+
+
 class Worker:
     """Runs the durable executions of some flows in an open store: `async with Worker(store, flow, other): ...`.
 
-    A store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise. The worker
+    A store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise, and
+    `OptionError` or `DefinitionError` for a `poll` or `at_once` with which nothing would run. The worker
     queries the store every `poll` seconds, and when the next timer is due. So it takes over the executions of a dead
     process within `poll` seconds after their lease has ended. It runs up to `at_once` executions at the same time. At
     the end of the block, it suspends and releases its executions, and another worker can continue them. Executions that
@@ -96,14 +112,12 @@ class Worker:
     def __init__(
         self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000, environment: Environment = REAL
     ) -> None:
-        self._flows = {flow.name: flow for flow in flows}
-        if not flows or len(self._flows) < len(flows):
-            raise UsageError("a worker needs one or more flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
         self._session = session_of(store)
+        self._flows = _by_name(flows)
         self._environment = environment
-        self._poll = poll
-        self._at_once = at_once
+        self._poll = seconds(poll, "Worker", "poll", above=True)
+        self._at_once = whole(at_once, "Worker", "at_once", 1)
         self._running: dict[str, Stored] = {}
         self._claim_size = MIN_CLAIM
         #: executions that this store owns and the worker still has to open: the name of the flow by id
@@ -137,6 +151,7 @@ class Worker:
             raise
         self._task = start_task(asyncio.get_running_loop(), self._run())
         self._watching = start_task(asyncio.get_running_loop(), self._watch())
+        logger.info("a worker runs executions of %s in %r", ", ".join(map(repr, self._flows)), self._store)
         return self
 
     async def __aexit__(
@@ -204,6 +219,9 @@ class Worker:
         seconds(grace, "Worker.drain", "grace")
         if not self._draining:
             self._draining = True
+            logger.info(
+                "the worker of %r drains: %d executions, whose chunks have %g s", self._store, len(self._running), grace
+            )
             await self._stop_claiming()
             await self._release_claimed()
             self._look_for_idle()
@@ -448,19 +466,7 @@ class Worker:
         root = execution.root
         runtime = root.runtime
         if not root.runs_here:
-            left = self._running.pop(runtime.id, None)
-            why = None if runtime.log is None or runtime.log.suspended is None else runtime.log.suspended.__cause__
-            if isinstance(why, MissingResource):
-                self._reject(runtime.id, runtime.program.name, why)
-            if runtime.log is not None and runtime.log.suspended is not None and not root.released:
-                # Suspended: the store failed, or a task was cancelled from outside. This store is still the owner: open
-                # it again.
-                self._claimed[runtime.id] = runtime.program.name
-                if isinstance(why, StoreDamaged | SnapshotError | UsageError):
-                    self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
-                    self._wake.set()  # the next round releases it
-            if left is not None or self._draining:
-                self._wake.set()  # there is room for another execution
+            self._drop(root)
             return
         self._running[runtime.id] = root
         if self._draining and not is_idle(root):
@@ -468,6 +474,23 @@ class Worker:
         elif is_idle(root):
             self._to_park[runtime.id] = root
             self._begin_parking()
+
+    def _drop(self, root: Stored) -> None:
+        """An execution does not run here any more: it has ended, or was suspended, parked or released."""
+        id, flow, log = root.runtime.id, root.runtime.program.name, root.runtime.log
+        was_running = self._running.pop(id, None) is not None
+        suspended = None if log is None else log.suspended
+        why = None if suspended is None else suspended.__cause__
+        if isinstance(why, MissingResource):
+            self._reject(id, flow, why)
+        if suspended is not None and not root.released:
+            # The store failed, or a task was cancelled from outside. This store is still the owner: open it again.
+            self._claimed[id] = flow
+            if isinstance(why, StoreDamaged | SnapshotError | UsageError):
+                self._reject(id, flow, why)  # one of its sub-flows cannot run here
+                self._wake.set()  # the next round releases it
+        if was_running or self._draining:
+            self._wake.set()  # there is room for another execution
 
     def _begin_parking(self) -> None:
         if self._to_park and (self._parking is None or self._parking.done()):

@@ -147,6 +147,8 @@ class Database:
             try:
                 await self._prepare()
                 break
+            except StoreError:  # an `OSError`, too
+                raise
             except (psycopg.Error, OSError) as error:
                 if not is_restarting(error) or time.monotonic() > deadline:
                     raise store_error(error, settings.name) from _without_values(error)
@@ -195,7 +197,6 @@ class Database:
         try:
             with time_limit(connection, max(60.0, self.settings.timeout)):
                 await self._migrate(connection)
-                await self._check_feed(connection)
         finally:
             await connection.close()
 
@@ -204,7 +205,7 @@ class Database:
         release = connection.info.server_version // 10_000
         if release < OLDEST:
             raise StoreUnavailable(f"{settings.name}: PostgreSQL {release} is too old; {OLDEST} or later is needed")
-        encoding = await _one(connection, b"SELECT current_setting('server_encoding')")
+        encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreUnavailable(f"{settings.name}: the database has the encoding {encoding}; make one with UTF8")
         version = await self._version(connection)
@@ -235,22 +236,6 @@ class Database:
                 f"{len(schema.STEPS)}; it was not touched; install a newer triggerflow-engine"
             )
         await connection.execute(sql(schema.FORGET_ANOTHER_SERVER))
-
-    async def _check_feed(self, connection: Connection) -> None:
-        """After a restore from a dump, the changes have numbers of transactions of another server. They would be told
-        again and again. All cursors are answered with `resync` then."""
-        sql = self.settings.sql
-        later = await _one(
-            connection,
-            sql("""SELECT f.floor >= pg_snapshot_xmax(s) OR EXISTS (
-                SELECT FROM {s}.changes WHERE xid >= pg_snapshot_xmax(s)) FROM {s}.feed f, pg_current_snapshot() s"""),
-        )
-        if later:
-            async with connection.transaction():
-                await connection.execute(sql("DELETE FROM {s}.changes"))
-                await connection.execute(
-                    sql("UPDATE {s}.feed SET id = replace(gen_random_uuid()::text, '-', ''), floor = '0'")
-                )
 
     async def _version(self, connection: Connection) -> int:
         if not await _one(connection, b"SELECT to_regclass(%s) IS NOT NULL", f"{self.settings.schema}.migrations"):

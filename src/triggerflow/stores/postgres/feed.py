@@ -8,7 +8,7 @@ since are the rows that are visible now and were not visible in it.
 import re
 from typing import NamedTuple
 
-from ..protocol import Changes
+from ..protocol import CHANGE_KINDS, Changes
 from .connections import Database
 from .text import read
 
@@ -16,8 +16,6 @@ from .text import read
 MOST_ROWS = 200
 #: From how many ids on a call returns what it has.
 MOST_IDS = 1000
-
-_KINDS = ("executions", "requests", "schedules", "flows")
 
 _SNAPSHOT = r"\d+:\d+:[\d,]*"
 _CURSOR = re.compile(rf"([0-9a-f]+-[0-9A-F]+)/({_SNAPSHOT})(?:/({_SNAPSHOT})/(\d+))?")
@@ -80,11 +78,11 @@ async def changes(database: Database, cursor: str | None) -> Changes:
         if not valid or place.feed != feed:
             return Changes(cursor=str(_Cursor(feed, now)), resync=True)
         rows = [row[3:] for row in rows if row[3] is not None]
-        names: dict[str, dict[str, None]] = {kind: {} for kind in _KINDS}
+        names: dict[str, dict[str, None]] = {kind: {} for kind in CHANGE_KINDS}
         last = 0
         for row in rows:
             last, ids, gone = row[:3]
-            for kind, told in zip(_KINDS, ((*ids, *gone), *row[3:]), strict=True):
+            for kind, told in zip(CHANGE_KINDS, ((*ids, *gone), *row[3:]), strict=True):
                 names[kind].update((read(name), None) for name in told)
             if sum(map(len, names.values())) >= MOST_IDS:
                 break

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from ..._core.errors import StoreUnavailable
-from ..lifecycle import Lifecycle, OpenedInScripts
+from ..lifecycle import Lifecycle, OpenedInScripts, Pulse
 from ..processes import this_process
 from ..protocol import (
     Append,
@@ -28,6 +28,7 @@ from ..protocol import (
     SharedLog,
     StatusName,
 )
+from ..searching import checked_statuses
 from . import claims, feed, inbox, reading, shared, upkeep, writing
 from .announcing import Announcer
 from .connections import Database, Settings
@@ -161,7 +162,7 @@ class PostgresStore(OpenedInScripts):
         await self._database.open()
         self._announcer = Announcer(self._database, self._listen_conninfo, self._on_change)
         self._announcer.start()
-        self._renewing = asyncio.create_task(self._database.keep_alive(_Pulse(loop)))
+        self._renewing = asyncio.create_task(self._database.keep_alive(Pulse(loop).beat))
         _opened.setdefault(self._data, {})[self] = loop
 
     async def _close(self, *, leaves: bool = True) -> None:
@@ -178,10 +179,12 @@ class PostgresStore(OpenedInScripts):
         """Something has changed: wake those who wait, at all stores of this process over the same data. `own`: this
         store has only added records to its executions."""
         for store, loop in list(_opened.get(self._data, {}).items()):
-            _call_soon(loop, partial(store.wake, own and store is self))
+            with suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(store.wake, own and store is self)
 
     def wake(self, own: bool) -> None:
-        """Have those who wait for changes look whether there are some; `own`: except those of other owners."""
+        """Have those who wait for changes look whether there are some; with `own`, only those who also wait for what
+        this store appends to its executions."""
         for event, for_own in self._waiting.items():
             if for_own or not own:
                 event.set()
@@ -343,7 +346,7 @@ class PostgresStore(OpenedInScripts):
         return await self._read(
             reading.executions,
             flow=flow,
-            status=None if status is None else list(status),
+            status=checked_statuses(status),
             since=since,
             until=until,
             parent=parent,
@@ -425,30 +428,6 @@ class PostgresStore(OpenedInScripts):
         others write."""
         self._lifecycle.check()
         return 0
-
-
-class _Pulse:
-    """Whether the user's event loop answers: each call asks it, and tells whether it has answered the call before."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._answered = True
-
-    def __call__(self) -> bool:
-        answered, self._answered = self._answered, False
-        return _call_soon(self._loop, self._answer) and answered
-
-    def _answer(self) -> None:
-        self._answered = True
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
-    """Call something on an event loop of another thread. Returns False if that loop is closed."""
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _place(conninfo: str, what: str) -> str:

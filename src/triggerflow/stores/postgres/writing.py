@@ -1,4 +1,4 @@
-"""Writes records, payloads, snapshots and definitions. Each call is one statement: see `schema`."""
+"""Writes records, payloads, snapshots, definitions and schedules. Each write is one statement: see `functions`."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Any, Literal, NamedTuple
 
-from ..protocol import Changes
+from ..protocol import ChangeKind, Changes
 
-#: The fields of `Changes` with names of what has changed; "resync": everything may have changed.
-Kind = Literal["executions", "requests", "schedules", "flows", "resync"]
+#: What a note tells; "resync": everything may have changed.
+Kind = ChangeKind | Literal["resync"]
 
 #: How many executions and how many notes one answer has.
 MOST = 1000

@@ -121,7 +121,7 @@ _STEP_2 = (
     "CREATE INDEX requests_execution ON requests (execution)",
     "CREATE INDEX requests_open ON requests (root) WHERE replied IS NULL",
     "CREATE INDEX requests_replied ON requests (replied) WHERE replied IS NOT NULL",
-    # Changes that leave no record: see `feed`. The newest note is never deleted, so that no key is given twice.
+    # Changes that leave no record: see `changes`. The newest note is never deleted, so that no key is given twice.
     """CREATE TABLE notes (
         key INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,

@@ -28,6 +28,7 @@ from ..protocol import (
     SharedLog,
     StatusName,
 )
+from ..searching import checked_statuses
 from . import changes, claims, inbox, listing, reading, schedules, shared, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
@@ -288,7 +289,7 @@ class SQLiteStore(OpenedInScripts):
             listing.executions,
             self._clock(),
             flow=flow,
-            status=None if status is None else list(status),
+            status=checked_statuses(status),
             since=since,
             until=until,
             parent=parent,
