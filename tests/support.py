@@ -1,8 +1,11 @@
 """What several tests need: a gauge of concurrency, and short forms for readers and loop turns."""
 
 import asyncio
+import os
+import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any
@@ -82,3 +85,11 @@ async def until(event: Event) -> None:
 def now() -> float:
     """The virtual time in seconds."""
     return asyncio.get_running_loop().time()
+
+
+def kill(process: Process, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process, which may have ended. `Process.kill` looks for its end first; then asyncio's watcher
+    misses it, and complains."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)

@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.support import kill
 from triggerflow.errors import StoreError, TriggerFlowError
 from triggerflow.stores.protocol import FINAL_STATUSES
 
@@ -80,14 +81,13 @@ class Chaos:
     async def end_processes(self) -> None:
         """End all workers in order: each has to exit with 0."""
         for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-                process.send_signal(signal.SIGTERM)
+            kill(process, signal.SIGCONT)
+            kill(process, signal.SIGTERM)
         for process in self.processes:
             try:
                 code = await asyncio.wait_for(process.wait(), 30)
             except TimeoutError:
-                process.kill()
+                kill(process)
                 code = "none, it had to be killed"
             if code != 0:
                 self.wrong.append(f"a worker that was told to end has the exit code {code}")
@@ -105,20 +105,20 @@ class Chaos:
 
     async def kill(self, index: int) -> None:
         """Kill a worker, and start another one."""
-        self.processes[index].kill()
+        kill(self.processes[index])
         await self.processes[index].wait()
         self.processes[index] = await self.begin()
 
     async def stop(self, index: int) -> None:
         """Stop a worker for longer than its lease, and let it go on."""
-        self.processes[index].send_signal(signal.SIGSTOP)
+        kill(self.processes[index], signal.SIGSTOP)
         await asyncio.sleep(self.lease * self.random.uniform(1.2, 1.8))
-        self.processes[index].send_signal(signal.SIGCONT)
+        kill(self.processes[index], signal.SIGCONT)
 
     async def drain(self, index: int) -> None:
         """End a worker in order, and start another one."""
         process = self.processes[index]
-        process.terminate()
+        kill(process, signal.SIGTERM)
         if await process.wait() != 0:
             self.wrong.append(f"a worker that was told to end has the exit code {process.returncode}")
         self.processes[index] = await self.begin()

@@ -1,7 +1,6 @@
 """Servers that are killed: their clients go on at others, or when they are back. Nothing is lost or done twice."""
 
 import asyncio
-import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import support
 from triggerflow import TriggerFlow
 from triggerflow.backend import Answer, Emit, StoreBackend
 from triggerflow.client import Client, HTTPBackend
@@ -82,7 +82,7 @@ async def start(file: Path, port: int) -> Process:
 
 
 async def kill(process: Process) -> None:
-    process.send_signal(signal.SIGKILL)
+    support.kill(process)
     await process.communicate()
 
 

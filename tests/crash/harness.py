@@ -18,6 +18,7 @@ from random import Random
 from signal import SIGKILL
 from typing import Any
 
+from tests.support import kill
 from triggerflow.stores import Store
 
 from .place import open_store
@@ -129,8 +130,7 @@ class World:
             finally:
                 harm.cancel()
                 for process in self._beside:
-                    with suppress(ProcessLookupError):
-                        process.kill()
+                    kill(process)
                     await process.wait()
 
     async def _begin(self) -> Process:
@@ -150,7 +150,7 @@ class World:
             if process.returncode is not None:
                 self.wrong.append(f"a process beside ended by itself with code {process.returncode}")
             else:
-                process.kill()
+                kill(process)
                 self.killed_beside += 1
             await process.wait()
             self._beside[self._beside.index(process)] = await self._begin()
@@ -176,8 +176,7 @@ class World:
                     self.wrong.append(f"the process ended by itself with code {process.returncode}")
                 self.killed_early += not ready.is_set()
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
             sending.cancel()
             await asyncio.gather(listening, sending, process.wait(), return_exceptions=True)
             if not self.restarting:
@@ -244,7 +243,7 @@ class World:
                 return  # the kill cut it off: it was never said
             if self._armed:
                 self._armed = False
-                process.kill()
+                kill(process)
             line = json.loads(raw)
             if "ready" in line:
                 self._ready_at = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 
 from tests import soak
 from tests.durable.elsewhere_process import LEASE, desk
+from tests.support import kill
 from triggerflow._core import events
 from triggerflow.stores import SQLiteStore
 
@@ -61,7 +62,7 @@ class World:
         try:
             await process.stdout.readline()
         except BaseException:
-            process.kill()
+            kill(process)
             await process.wait()
             raise
         return process
@@ -114,7 +115,7 @@ class World:
         if len(self.told) >= self._next and self._victims:
             victim = self.random.choice(sorted(self._victims, key=lambda it: it.pid))
             self._victims.discard(victim)
-            victim.kill()
+            kill(victim)
             self.killed += 1
             self._next = len(self.told) + self.random.randrange(1, 2 * self.pace)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta, Struct
 
+from tests.support import kill
 from triggerflow import TriggerFlow
 from triggerflow.models import Delta, Request, Response, ToolCallDelta, TruncatedResponseError
 from triggerflow.models.openai import OpenAIProvider
@@ -34,16 +35,13 @@ class Served:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
-        self.killed = False
         self.url = f"http://127.0.0.1:{port}/v1"
         options: Any = {"structured": "full_json_schema", "temperature": 0, "max_tokens": 300}
         self.model = OpenAIProvider("local", base_url=self.url, api_key="none", **options)
 
     def kill(self) -> None:
-        """Once only: a second `Popen.kill` may reap the child before the loop's watcher does, which then complains."""
-        if not self.killed and self.process.returncode is None:
-            self.killed = True
-            self.process.kill()
+        """Kill the process."""
+        kill(self.process)
 
 
 @asynccontextmanager

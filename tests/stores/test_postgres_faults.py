@@ -15,6 +15,7 @@ import pytest
 from tests.postgres import Bouncer, Cluster, needs_postgres, postgres_store, running_cluster
 from tests.relay import Relay
 from tests.stores.ticking import read, ticking
+from tests.support import kill
 from triggerflow import TriggerFlow
 from triggerflow.durable import Worker
 from triggerflow.errors import ExecutionLeased, StoreConflict, StoreUnavailable
@@ -269,7 +270,7 @@ async def test_the_same_in_a_network_that_is_cut() -> None:
                 told = [(await asyncio.wait_for(process.stdout.readline(), 60)).split()[0] for _ in range(3)]
                 assert sorted(told) == [b"late", b"reader", b"waiter"]
         finally:
-            process.kill()
+            kill(process)
             await process.wait()
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support import kill
 from triggerflow.stores import SQLiteStore
 from triggerflow.testing.store_changes import request
 from triggerflow.testing.store_tools import more, new
@@ -36,8 +36,7 @@ async def test_each_request_is_performed_once_by_processes_that_are_killed(tmp_p
             except TimeoutError:
                 killed += 1
             finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                kill(process)
                 await process.wait()
 
     async with SQLiteStore(path, synchronous="NORMAL", busy_timeout=30) as store:

@@ -1,7 +1,7 @@
 """The hub of an open store: one task that waits for its changes, for everybody in this process who waits for some.
 
 The store tells which executions, requests and so on *may* have changed. Who waits for one of them reads the store, and
-if there is nothing new for him, waits again:
+if there is nothing new, waits again:
 
     with session_of(store).hub.watch(executions=[id]) as watch:
         while (row := await store.find(id)).status not in FINAL_STATUSES:

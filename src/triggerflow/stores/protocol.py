@@ -32,6 +32,9 @@ import msgspec
 from .._core.errors import StoreConflict
 from .._core.state import StatusName
 
+#: All statuses of executions.
+STATUSES: tuple[StatusName, ...] = get_args(StatusName)
+
 #: The statuses of executions that have ended. Only a retry adds more records to them: see `Append.reopens`.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any
 
 from .._core.errors import OptionError
 from .._core.state import StatusName
 from ..build.arguments import closest
-from .protocol import ExecutionRow
+from .protocol import STATUSES, ExecutionRow
 
 #: How many different words of an error can be found, and how many characters of each.
 MOST_WORDS, WORD_LENGTH = 40, 40
@@ -17,8 +17,6 @@ VALUE_LENGTH = 200
 
 _WORD = re.compile(r"\w+")
 
-_STATUSES: tuple[StatusName, ...] = get_args(StatusName)
-
 
 def checked_statuses(status: StatusName | Iterable[StatusName] | None) -> list[StatusName] | None:
     """The statuses that a list is limited to; one alone may be given as a string. Raises `OptionError` for an unknown
@@ -27,10 +25,10 @@ def checked_statuses(status: StatusName | Iterable[StatusName] | None) -> list[S
         return None
     found: list[Any] = [status] if isinstance(status, str) else list(status)
     for it in found:
-        if it not in _STATUSES:
-            near = closest(str(it), _STATUSES, 1)
+        if it not in STATUSES:
+            near = closest(str(it), STATUSES, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"executions(): there is no status {it!r}; {hint}known: {', '.join(_STATUSES)}")
+            raise OptionError(f"executions(): there is no status {it!r}; {hint}known: {', '.join(STATUSES)}")
     return found
 
 

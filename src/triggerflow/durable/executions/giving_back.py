@@ -154,12 +154,14 @@ async def before_closing(session: StoreSession) -> Collection[str]:
     Returns the ids of those whose chunks have not stopped: nobody else may have them before the lease ends.
     """
     await session.round_ended(CLOSING_SECONDS)
-    why = "its store was closed"
     roots = {
         root.runtime.id: root
         for it in list(session.live.values())
         if (root := it.root).runs_a_driver or (root.stops and not root.released)
     }
-    departures = [Departure(it, ExecutionSuspended(f"{it.runtime!r} was suspended: {why}")) for it in roots.values()]
+    departures = [
+        Departure(it, ExecutionSuspended(f"{it.runtime!r} was suspended: its store was closed"))
+        for it in roots.values()
+    ]
     await give_back(session, departures)
     return {id for it in session.departures if it.running() for id in it.ids}

@@ -433,11 +433,13 @@ class Mirror:
                     continue
                 if self._stored.is_free(row):
                     await self._stored.open(runtime)
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(pause):
                         await watch.changed()
-                        pause = BEAT
-                pause = min(2 * pause, LONGEST_BEAT)
+                except TimeoutError:
+                    pause = min(2 * pause, LONGEST_BEAT)
+                else:
+                    pause = BEAT
         finally:
             watch.close()
             if posted:

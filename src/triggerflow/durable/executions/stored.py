@@ -43,7 +43,7 @@ from ...run.tracing import TRACEPARENT, labelled
 from ...stores.protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionRow, Reply, Store
 from ..format.codec import encode
 from ..format.loading import RestoredExecution, migrate, read_items, write_snapshot
-from ..format.metadata import attempt_id, check_id, first_row, of_another_flow, read_options, write_options
+from ..format.metadata import check_id, first_row, numbered_id, of_another_flow, read_options, write_options
 from ..format.questions import asked_here, question, write_question
 from ..format.reader import ExecutionReader
 from .commit import StoreSession, give_up, session_of
@@ -812,7 +812,7 @@ class Stored(Durability):
         """
         number = 1
         while True:
-            made = child.stored(self.session.store, attempt_id(child.id, number))
+            made = child.stored(self.session.store, numbered_id(child.id, number))
             runtime.children[child.path] = (made, "")  # register the child first: opening it looks it up in the parent
             try:
                 await made.durability.open(made)

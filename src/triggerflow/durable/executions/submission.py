@@ -18,7 +18,7 @@ from ...run.program import Program
 from ...run.tracing import labelled
 from ...stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Store
 from ..format.codec import encode
-from ..format.metadata import attempt_id, check_id, first_row, of_another_flow
+from ..format.metadata import check_id, first_row, numbered_id, of_another_flow
 from .commit import session_of
 from .commit_buffer import status_and_due
 
@@ -70,7 +70,7 @@ async def place(store: Store, id: str, reuse: Reuse) -> tuple[ExecutionRow | Non
     found, number = await _newest(store, id, found)
     if found is None:
         return None, id
-    return (None, attempt_id(id, number + 1)) if found.status in FINAL_STATUSES else (found, found.id)
+    return (None, numbered_id(id, number + 1)) if found.status in FINAL_STATUSES else (found, found.id)
 
 
 def exists(found: ExecutionRow) -> ExecutionExists:
@@ -88,11 +88,11 @@ async def _newest(store: Store, id: str, first: ExecutionRow | None) -> tuple[Ex
     if first is None:  # it may be pruned, and later ones not
         return await _newest_of_pruned(store, id)
     low, row, step = 1, first, 1
-    while (found := await store.find(attempt_id(id, low + step))) is not None:
+    while (found := await store.find(numbered_id(id, low + step))) is not None:
         low, row, step = low + step, found, step * 2
     while step > 1:
         step //= 2
-        if (found := await store.find(attempt_id(id, low + step))) is not None:
+        if (found := await store.find(numbered_id(id, low + step))) is not None:
             low, row = low + step, found
     return row, low
 

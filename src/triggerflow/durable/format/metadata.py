@@ -89,8 +89,9 @@ def of_another_flow(id: str, owner: str, flow: str) -> UsageError:
     return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")
 
 
-def attempt_id(id: str, number: int) -> str:
-    """The id of a sub-flow's execution: the first attempt of a step has `id`, attempt n after a failure has `id.n`."""
+def numbered_id(id: str, number: int) -> str:
+    """The id of one of several executions under the same id: `id`, `id.2`, `id.3` ... They are the attempts of a
+    sub-flow step, or what `reuse="new_after_end"` has made."""
     return id if number == 1 else f"{id}.{number}"
 
 

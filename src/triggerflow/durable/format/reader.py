@@ -22,7 +22,7 @@ from ...run.subflow import path_of
 from ...stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
 from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record, write_snapshot
-from .metadata import attempt_id, of_another_flow, predates_declared_events, read_definition
+from .metadata import numbered_id, of_another_flow, predates_declared_events, read_definition
 
 
 class Start(NamedTuple):
@@ -79,7 +79,7 @@ class ExecutionReader:
     async def newest_child(self, row: ExecutionRow, step: RunChunk) -> ExecutionRow | None:
         """The newest execution that a sub-flow step of an execution has made; None if it has made none."""
         for number in range(step.attempt, 0, -1):
-            found = await self.store.find(attempt_id(f"{row.id}/{path_of(step)}", number))
+            found = await self.store.find(numbered_id(f"{row.id}/{path_of(step)}", number))
             if found is not None:
                 return found
         return None

@@ -19,7 +19,7 @@ from ...run.subflow import path_of
 from ...stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from ..executions.commit_buffer import status_and_due
 from ..format.loading import PAGE, RestoredExecution
-from ..format.metadata import attempt_id, check_id
+from ..format.metadata import check_id, numbered_id
 from ..format.payloads import UNREADABLE, references
 from ..format.reader import ExecutionReader
 
@@ -165,7 +165,7 @@ async def _records(store: Store, row: ExecutionRow, end: int) -> list[tuple[int,
 
 async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
     """The executions that the attempts of a sub-flow step have made, the first attempt first."""
-    found = [await store.find(attempt_id(id, number)) for number in range(1, attempts + 1)]
+    found = [await store.find(numbered_id(id, number)) for number in range(1, attempts + 1)]
     return [row for row in found if row is not None]
 
 

@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..._core.errors import UnknownExecution
-from ..protocol import ExecutionRow, Question, StatusName
+from ..protocol import STATUSES, ExecutionRow, Question, StatusName
 from ..searching import folded, words
 from . import reading
 from .changes import chunks
-
-_STATUSES: tuple[StatusName, ...] = ("created", "running", "waiting", "completed", "failed", "cancelled")
 
 #: A search that finds more executions than this goes through the list.
 _FEW = 1000
@@ -96,7 +94,7 @@ def executions(
         keys = [
             key
             for flow in flows
-            for name in (_STATUSES if status is None else set(status))
+            for name in (STATUSES if status is None else set(status))
             for key in terms.keys(connection, _LISTED, "e.flow = :flow", "e.status = :status", flow=flow, status=name)
         ]
     else:
