@@ -8,10 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from ..terminal.answers import resolved
 from .troubles import NOT_FOUND, USAGE, Trouble
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)?")
 _UNITS = {"ms": 0.001, "s": 1, "": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+#: How deep alternatives of a schema may be nested: one may refer to itself.
+DEEPEST = 8
 #: How many characters around the place of a mistake are shown.
 AROUND = 60
 
@@ -40,16 +43,12 @@ def _text(text: str) -> str:
     return found if isinstance(found, str) else text
 
 
-def kinds_of(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
-    """The JSON types that a schema takes: all of them if it does not say."""
+def kinds_of(schema: dict[str, Any], whole: dict[str, Any], depth: int = 0) -> set[str]:
+    """The JSON types that a schema takes: all of them if it does not say, or refers to itself."""
     every = {"string", "number", "integer", "boolean", "object", "array", "null"}
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        found = whole
-        for part in reference[2:].split("/"):
-            inner: Any = found.get(part, {})
-            found = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
-        return kinds_of(found, whole) if found and found is not schema else every
+    schema = resolved(schema, whole)
+    if "$ref" in schema or depth > DEEPEST:
+        return every
     given = schema.get("type")
     if isinstance(given, str):
         return {given}
@@ -58,7 +57,9 @@ def kinds_of(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
     for word in ("anyOf", "oneOf"):
         if isinstance(schema.get(word), list):
             options = cast("list[Any]", schema[word])
-            return {kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole)}
+            return {
+                kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole, depth + 1)
+            }
     names: dict[type[Any], str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     listed: Any = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(listed, list):
