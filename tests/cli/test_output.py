@@ -62,7 +62,7 @@ def test_values_are_json_or_what_the_schema_says() -> None:
     ) == {"string"}
     assert kinds_of({"anyOf": [{"type": "string"}, {"type": "null"}]}, {}) == {"string", "null"}
     endless = {"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}}}
-    assert "object" in kinds_of(endless, endless)
+    assert kinds_of(endless, endless) == {"null"}
     two = {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}
     assert "object" in kinds_of(two, two)
     assert described({"enum": ["yes", "no"]}) == '"yes" | "no"'

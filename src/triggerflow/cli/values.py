@@ -13,8 +13,6 @@ from .troubles import NOT_FOUND, USAGE, Trouble
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)?")
 _UNITS = {"ms": 0.001, "s": 1, "": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-#: How deep alternatives of a schema may be nested: one may refer to itself.
-DEEPEST = 8
 #: How many characters around the place of a mistake are shown.
 AROUND = 60
 
@@ -43,12 +41,16 @@ def _text(text: str) -> str:
     return found if isinstance(found, str) else text
 
 
-def kinds_of(schema: dict[str, Any], whole: dict[str, Any], depth: int = 0) -> set[str]:
-    """The JSON types that a schema takes: all of them if it does not say, or refers to itself."""
+def kinds_of(schema: dict[str, Any], whole: dict[str, Any], seen: set[int] | None = None) -> set[str]:
+    """The JSON types that a schema takes: all of them if it does not say. `seen`: what was looked at before."""
     every = {"string", "number", "integer", "boolean", "object", "array", "null"}
     schema = resolved(schema, whole)
-    if "$ref" in schema or depth > DEEPEST:
+    if "$ref" in schema:
         return every
+    seen = set() if seen is None else seen
+    if id(schema) in seen:
+        return set()
+    seen.add(id(schema))
     given = schema.get("type")
     if isinstance(given, str):
         return {given}
@@ -57,9 +59,7 @@ def kinds_of(schema: dict[str, Any], whole: dict[str, Any], depth: int = 0) -> s
     for word in ("anyOf", "oneOf"):
         if isinstance(schema.get(word), list):
             options = cast("list[Any]", schema[word])
-            return {
-                kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole, depth + 1)
-            }
+            return {kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole, seen)}
     names: dict[type[Any], str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     listed: Any = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(listed, list):
