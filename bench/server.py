@@ -5,7 +5,8 @@
 
 Readers: the CPU seconds of a server process that sends 250 items to each reader, beside a bare Starlette application
 that sends the same bytes, from one list and one event, to as many readers. Starts: per second and the 99th percentile,
-over HTTP with connections that stay open and in process, on SQLite and (with --postgres CONNINFO) PostgreSQL. Stop: how
+over HTTP with connections that stay open and in process, on SQLite and (with --postgres CONNINFO) PostgreSQL; also as
+wrk counts them, where it is installed. Stop: how
 long the process lives after SIGTERM with all these streams open. On a busy machine read the ratios.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -264,8 +266,32 @@ async def measure_starts(place: str, name: str, count: int, at_once: int) -> Non
         return call
 
     print(f"{name:10} over HTTP  {await timed(count, at_once, over_http)}")
+    if shutil.which("wrk") is not None:
+        print(f"{name:10} wrk        {await wrk(port, body, at_once)}")
     process.terminate()
     await process.wait()
+
+
+async def wrk(port: int, body: bytes, connections: int) -> str:
+    """Starts per second and the 99th percentile as wrk measures them, in five seconds."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(
+            f"wrk.method = 'POST'\nwrk.body = '{body.decode()}'\nwrk.headers['Content-Type'] = 'application/json'\n"
+            "done = function(summary, latency, requests)\n"
+            "  local failed = summary.errors.status + summary.errors.connect + summary.errors.read\n"
+            "  print(string.format('RESULT %.0f %.1f %d',\n"
+            "    summary.requests / summary.duration * 1e6, latency:percentile(99) / 1e3, failed))\n"
+            "end\n"
+        )
+        script.flush()
+        process = await asyncio.create_subprocess_exec(
+            *("wrk", "-t", "1", "-c", str(connections), "-d", "5s", "-s", script.name),
+            f"http://127.0.0.1:{port}/api/flows/items/executions",
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    rate, late, failed = out.decode().split("RESULT ")[1].split()
+    return f"{float(rate):7,.0f} starts/s, p99 {float(late):6.1f} ms, {failed} failed"
 
 
 async def main() -> None:

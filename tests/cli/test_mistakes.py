@@ -106,7 +106,7 @@ MISTAKES = [
     ("show reprot-1", 3, "there is no execution 'reprot-1' here; did you mean 'report-1'?"),
     ("show zzz", 3, "`triggerflow runs` lists them"),
     ("show report-", 3, "3 executions have an id that begins with 'report-'"),
-    ("show report-1 --at 999", 2, "moment 999 has not come"),
+    ("show report-1 --at 999", 2, "there is no moment 999"),
     ("answer report-1 aprove true", 3, "has no open question 'aprove'; did you mean 'approve'?"),
     ("answer report-2 approve true", 4, "report-2' has ended (completed)"),
     ("signal report-1 go 1", 3, "no chunk of flow 'report' listens to a signal 'go'"),

@@ -77,6 +77,10 @@ def test_values_are_json_or_what_the_schema_says() -> None:
         {"$ref": "#/$defs/A", "$defs": {"A": {"type": "string"}}}, {"$defs": {"A": {"type": "string"}}}
     ) == {"string"}
     assert kinds_of({"anyOf": [{"type": "string"}, {"type": "null"}]}, {}) == {"string", "null"}
+    endless = {"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}}}
+    assert kinds_of(endless, endless) == {"null"}
+    two = {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}
+    assert "object" in kinds_of(two, two)
     assert described({"enum": ["yes", "no"]}) == '"yes" | "no"'
     assert described({"type": "object", "properties": {"a": {}, "b": {}}}) == "object {a, b}"
 

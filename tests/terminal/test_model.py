@@ -302,6 +302,37 @@ async def test_a_sub_flow_is_watched_inside_of_its_step() -> None:
         assert [run.step.name for run in model.open_runs()] == ["hold a room"]
 
 
+async def test_of_a_sub_flow_in_a_loop_the_newest_execution_is_kept() -> None:
+    inner = TriggerFlow("inner")
+
+    @inner.chunk("work")
+    async def work(data: Any) -> int:
+        await asyncio.sleep(5)
+        return data.value + 1
+
+    inner.to(work).end()
+    flow = TriggerFlow("loop")
+
+    @flow.chunk("again")
+    async def again(data: Any) -> int:
+        if data.value < 20:
+            await data.async_emit("turn", data.value)
+        return data.value
+
+    @flow.chunk("begin")
+    async def begin(data: Any) -> None:
+        await data.async_emit("turn", 0)
+
+    flow.to(begin)
+    flow.when("turn").to_sub_flow(inner).to(again)
+    async with running(flow, inner, value=None, id="one") as backend, watched(backend, "one") as model:
+        await backend.result("one", wait=200)
+        await asyncio.sleep(10)
+    assert model.ended
+    (child,) = model.children.values()
+    assert child.ended
+
+
 async def test_a_question_of_a_sub_flow_is_a_question_of_its_parent() -> None:
     outer = TriggerFlow("outer")
     outer.to(report()).end()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ..stores.protocol import FINAL_STATUSES
 from .printing import one_line
 from .troubles import NOT_FOUND, NOT_NOW, USAGE, Trouble, meant
 
@@ -88,6 +89,6 @@ async def label_hint(backend: "Backend", labels: Mapping[str, str]) -> str:
 
 def refuse_ended(info: "ExecutionInfo", what: str) -> None:
     """Raise `Trouble` if an execution has ended."""
-    if info.status in ("completed", "failed", "cancelled"):
+    if info.status in FINAL_STATUSES:
         retry = "; `triggerflow retry` runs a failed one again" if info.status == "failed" else ""
         raise Trouble(NOT_NOW, f"execution {info.id!r} has ended ({info.status}): {what}{retry}")

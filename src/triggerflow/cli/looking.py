@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
+from ..wire.routes import KEY_LABEL
 from . import finding
 from .places import Place, opened, quoted
 from .printing import (
@@ -143,7 +144,7 @@ def list_executions(executions: "Sequence[ExecutionInfo]", at: float) -> None:
 
 def labels_of(info: "ExecutionInfo") -> str:
     """The labels that people have given to an execution; a server adds one of its own."""
-    return " ".join(f"{name}={value}" for name, value in info.labels.items() if name != "idempotency-key")
+    return " ".join(f"{name}={value}" for name, value in info.labels.items() if name != KEY_LABEL)
 
 
 def _what(it: "ExecutionInfo", at: float) -> str:

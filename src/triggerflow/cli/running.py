@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from ..stores.protocol import FINAL_STATUSES
 from . import finding
 from .looking import how_to_answer, item_text, short
 from .places import Place, opened, quoted
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from ..backend import AnyAction, Backend, ChangesInfo, ExecutionInfo, QuestionInfo, ResultInfo
     from ..flow import TriggerFlow
     from ..run.execution import Execution
-
-FINAL = ("completed", "failed", "cancelled")
-
 
 # -- run ---------------------------------------------------------------------------------------------------------------
 
@@ -100,7 +98,7 @@ async def _run_at(
                 "take another --id",
             ) from None
         after = None
-        if info.status not in FINAL:
+        if info.status not in FINAL_STATUSES:
             note(f"{id} goes on")
     if detach:
         say(as_json(info) if json else info.id)
@@ -115,7 +113,7 @@ async def _run_at(
     except asyncio.CancelledError:
         note(f"\ninterrupted: {go_on if place.name else 'nothing keeps it: with --store FILE it could go on later'}")
         raise
-    if watch and place.name and (await place.backend.get(info.id)).status not in FINAL:
+    if watch and place.name and (await place.backend.get(info.id)).status not in FINAL_STATUSES:
         note(go_on)
     return code
 
@@ -139,7 +137,7 @@ async def carry_on(
     backend = place.backend
     info = await backend.get(id)
     flow = next((it for it in place.flows if it.name == info.flow), None)
-    runs_here = flow is not None and (first is not None or info.status not in FINAL)
+    runs_here = flow is not None and (first is not None or info.status not in FINAL_STATUSES)
     # What waits runs only as long as there is a handle of it.
     handle = await flow.async_resume(id, store=place.store) if flow is not None and runs_here else None
     if first is not None:
@@ -152,7 +150,7 @@ async def carry_on(
     try:
         if not json:
             items.start()
-        while (info := await _idle(backend, id, handle)).status not in FINAL:
+        while (info := await _idle(backend, id, handle)).status not in FINAL_STATUSES:
             await items.catch_up(info.items)
             asked = (await backend.questions(execution=id)).questions
             if not asked or not await _ask(backend, asked):
@@ -179,7 +177,7 @@ async def _idle(backend: "Backend", id: str, handle: "Execution[Any] | None") ->
             if handle is not None and idle:
                 await handle.async_committed(lambda: None)
             info = await backend.get(id)
-            if idle or info.status in FINAL:
+            if idle or info.status in FINAL_STATUSES:
                 return info
             if info.status == "waiting" and (info.due is None or (await backend.questions(execution=id)).questions):
                 return info
@@ -451,7 +449,7 @@ async def look_on(backend: "Backend", id: str, *, plain: bool = False) -> int:
     from ..terminal import watch as show
 
     status = await show(backend, id, plain=plain or None)
-    if status not in FINAL:
+    if status not in FINAL_STATUSES:
         return WAITING if status == "waiting" else DONE
     if sys.stdout.isatty():  # the screen is gone now; lines of text have told the end
         return report(id, await backend.result(id), json=False)

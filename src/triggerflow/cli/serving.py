@@ -2,15 +2,14 @@
 
 import os
 import secrets
-import signal
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from ..wire.hosts import is_loopback
 from .looking import replacing
 from .places import opened
 from .printing import note, say
@@ -38,7 +37,7 @@ async def serve(
         raise Trouble(USAGE, str(error)) from None
     if tokens is not None and not Path(tokens).is_file():  # noqa: ASYNC240 - nothing runs yet
         raise Trouble(USAGE, f"there is no file of tokens {tokens!r}{near_file(tokens)}; `triggerflow token` makes one")
-    if tokens is None and not _is_loopback(host):
+    if tokens is None and not is_loopback(host):
         raise Trouble(
             USAGE,
             f"on {host!r} other machines can start and change executions: add --tokens FILE, or listen on 127.0.0.1",
@@ -48,24 +47,13 @@ async def serve(
         app = create_app(flows, store, auth=tokens, hosts=names, worker=works)
         work = f"working on {', '.join(it.name for it in flows)}" if works else "without a worker"
 
-        class Told(Server):
-            """Tells the person when it listens."""
+        def listens(url: str) -> None:
+            note(f"serving {place.name} at {url}, {work}; Ctrl-C or SIGTERM stops it")
 
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                if self.started:
-                    note(f"serving {place.name} at {self.url}, {work}; Ctrl-C or SIGTERM stops it")
-
-        # uvicorn raises SIGTERM again when it has ended, which would end the process before the store is closed.
-        signal.signal(signal.SIGTERM, _nothing)
         with _listening(host, port) as listener:
-            await Told(app, host=host, port=port).serve(sockets=[listener])
+            await Server(app, host=host, port=port, on_start=listens).serve(sockets=[listener])
         note("stopped")
     return DONE
-
-
-def _nothing(*_: object) -> None:
-    pass
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -82,13 +70,6 @@ def _listening(host: str, port: int) -> socket.socket:
             f"{host}, port {port} is not free ({getattr(error, 'strerror', None) or error}); take another --port",
         ) from None
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def make_token(name: str, file: str, *, act: bool, flows: Sequence[str]) -> int:

@@ -39,9 +39,10 @@ def explained(error: BaseException) -> tuple[int, str]:
         return error.code, str(error)
     from .. import errors
     from ..backend import BadRequest, UnknownFlow
+    from ..wire import NotAllowed
 
     line = str(error) or type(error).__name__
-    if type(error).__name__ == "NotAllowed":
+    if isinstance(error, NotAllowed):
         return UNREACHABLE, f"{line}; the token comes from TRIGGERFLOW_TOKEN, or --token-file FILE"
     kinds: list[tuple[int, tuple[type[BaseException], ...]]] = [
         (NOT_FOUND, (UnknownFlow, errors.UnknownExecution, errors.UnknownInterrupt, errors.UnknownSchedule)),

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from ..terminal.answers import resolved
 from .troubles import NOT_FOUND, USAGE, Trouble
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)?")
@@ -40,16 +41,16 @@ def _text(text: str) -> str:
     return found if isinstance(found, str) else text
 
 
-def kinds_of(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
-    """The JSON types that a schema takes: all of them if it does not say."""
+def kinds_of(schema: dict[str, Any], whole: dict[str, Any], seen: set[int] | None = None) -> set[str]:
+    """The JSON types that a schema takes: all of them if it does not say. `seen`: what was looked at before."""
     every = {"string", "number", "integer", "boolean", "object", "array", "null"}
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        found = whole
-        for part in reference[2:].split("/"):
-            inner: Any = found.get(part, {})
-            found = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
-        return kinds_of(found, whole) if found and found is not schema else every
+    schema = resolved(schema, whole)
+    if "$ref" in schema:
+        return every
+    seen = set() if seen is None else seen
+    if id(schema) in seen:
+        return set()
+    seen.add(id(schema))
     given = schema.get("type")
     if isinstance(given, str):
         return {given}
@@ -58,7 +59,7 @@ def kinds_of(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
     for word in ("anyOf", "oneOf"):
         if isinstance(schema.get(word), list):
             options = cast("list[Any]", schema[word])
-            return {kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole)}
+            return {kind for it in options if isinstance(it, dict) for kind in kinds_of(cast("Any", it), whole, seen)}
     names: dict[type[Any], str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     listed: Any = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(listed, list):

@@ -1,10 +1,10 @@
 """The addresses of servers: what an address may be, and where a token may be sent."""
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from ..backend import BadRequest
+from ..wire.hosts import is_loopback
 
 
 def read_addresses(urls: str | Sequence[str], *, has_token: bool, allow_http: bool) -> list[str]:
@@ -29,7 +29,7 @@ def _read(url: str, has_token: bool, allow_http: bool) -> str:
         raise BadRequest(f"an address of a server begins with http:// or https:// and a host; this one is {shown!r}")
     if parts.query or parts.fragment:
         raise BadRequest(f"an address of a server ({shown}) has no query and no fragment; a token is passed as token=")
-    if has_token and parts.scheme == "http" and not allow_http and not _is_loopback(parts):
+    if has_token and parts.scheme == "http" and not allow_http and not _is_this_machine(parts):
         raise BadRequest(
             f"a token would go to {shown} unencrypted, where anybody on the way can read it; use https://, or "
             "allow_http=True if the way is safe"
@@ -37,11 +37,6 @@ def _read(url: str, has_token: bool, allow_http: bool) -> str:
     return url.rstrip("/")
 
 
-def _is_loopback(parts: SplitResult) -> bool:
+def _is_this_machine(parts: SplitResult) -> bool:
     host = (parts.hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_loopback(host)

@@ -41,6 +41,7 @@ from ..run.ingress import check_delay, check_delayed, check_patience
 from ..run.logs import failure_from_record
 from ..run.portal import iterate_sync, on_a_loop, run_sync
 from ..run.stream import LagPolicy
+from ..stores.protocol import FINAL_STATUSES
 from .carried import only_default, refuse
 from .reader import BUFFER, RemoteStreamReader
 from .state import RemoteState
@@ -221,7 +222,7 @@ class RemoteExecution:
         info, state = view.info, view.state
         if info is None or state is None:
             return True, 0
-        if info.status in ("completed", "failed", "cancelled"):
+        if info.status in FINAL_STATUSES:
             return True, state.moment
         if state.runs:
             return bool(state.questions) and info.status == "waiting", state.moment

@@ -8,6 +8,7 @@ context is what `carrying` was given, such as the header of an HTTP request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The label of an execution with the trace context of who has created it, and the name of the header and the fields.
 TRACEPARENT = "traceparent"
+#: What a trace context looks like: version, trace, span, flags, and in later versions more.
+TRACE_CONTEXT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 #: The longest trace context that is recorded. Version 00 has 55 characters; later ones may have more.
 LONGEST = 128
 

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Protocol
@@ -19,11 +18,12 @@ from ..drivers.tasks import start_task
 from ..durable import Worker
 from ..durable.workers.worker import Resumable
 from ..errors import ExecutionExists, StoreConflict, StoreError, TriggerFlowError, UsageError
-from ..run.tracing import TRACEPARENT, carrying
+from ..run.tracing import TRACE_CONTEXT, TRACEPARENT, carrying
 from ..stores import Store
 from ..wire import ROUTES, Busy, Health, Ready, Route, encode_event, find, path_to
 from ..wire.events import EVENT_STREAM, RESULT, STARTED
 from ..wire.problems import PROBLEM
+from ..wire.routes import IDEMPOTENCY_KEY, KEY_LABEL
 from ..wire.routes import route as route_named
 from .access import EVERYBODY, Auth, Gate, Grant
 from .feeds import closing, end_event
@@ -40,9 +40,6 @@ from .view import View
 logger = logging.getLogger("triggerflow.server")
 
 _JSON = b"application/json"
-_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-#: The label under which the request that has started an execution is found again.
-REQUEST_LABEL = "idempotency-key"
 
 
 class ServedFlow(Flow, Resumable, Protocol):
@@ -99,7 +96,7 @@ class Call:
     def caller(self) -> str | None:
         """The trace context of the caller, None if there is none: its header `traceparent`."""
         found = self.headers.get(TRACEPARENT)
-        return found if found is not None and _TRACE.fullmatch(found) else None
+        return found if found is not None and TRACE_CONTEXT.fullmatch(found) else None
 
     @property
     def root(self) -> str:
@@ -299,7 +296,7 @@ class App:
         call.query = read_query(route, scope.get("query_string", b""))
         call.body = await read_body(route, headers, receive, self.limits)
         if route.keyed:
-            call.key = headers.get("idempotency-key")
+            call.key = headers.get(IDEMPOTENCY_KEY)
             if call.key is not None and not 0 < len(call.key) <= 512:
                 raise BadRequest("an Idempotency-Key has 1 to 512 characters")
         return call
@@ -471,12 +468,12 @@ class App:
         await call.view.check_flow(flow)
         mark = _digest([call.grant.name, flow, call.key])
         mine = f"{mark[:32]}.{_digest(body)[:32]}"
-        labels = {**body.labels, REQUEST_LABEL: mine}
+        labels = {**body.labels, KEY_LABEL: mine}
         id, reuse = body.id, body.reuse
         if id is None:
             id, reuse = f"k{mark[:32]}", "existing"
         else:
-            before = await self.backend.executions(flow=flow, labels={REQUEST_LABEL: mine})
+            before = await self.backend.executions(flow=flow, labels={KEY_LABEL: mine})
             for found in before.executions:
                 if found.forked_from is None:  # forks have the labels of their original
                     return found
@@ -486,9 +483,9 @@ class App:
             if await call.view.hides(id):
                 raise
             info = await self.backend.get(id)
-            if info.labels.get(REQUEST_LABEL) != mine:
+            if info.labels.get(KEY_LABEL) != mine:
                 raise
-        if body.id is None and info.labels.get(REQUEST_LABEL) != mine:
+        if body.id is None and info.labels.get(KEY_LABEL) != mine:
             raise BadRequest("this Idempotency-Key was used for another start; give each intent a key of its own")
         return info
 

@@ -1,10 +1,10 @@
 """Who may call at all: which names the server answers to, and which pages may use it."""
 
 from collections.abc import Collection, MutableMapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ..wire.hosts import is_loopback
 from .inputs import Headers, refused
 
 
@@ -34,14 +34,7 @@ class Hosts:
 
     def _knows(self, host: str) -> bool:
         name = _name(host)
-        if name is None:
-            return False
-        if name in self._known or name == "localhost":
-            return True
-        try:
-            return ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return name is not None and (name in self._known or is_loopback(name))
 
 
 def _name(host: str) -> str | None:

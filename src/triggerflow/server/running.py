@@ -4,7 +4,6 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterable, MutableMapping
-from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +11,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 
 from ..errors import UsageError
+from ..wire.hosts import is_loopback
 from .app import App
 
 #: How many seconds the head of a request may take.
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         self._apps = [*apps, *([app] if isinstance(app, App) else [])]
         if not self._apps:
             raise UsageError("Server needs an application of create_app: Server(own, apps=[mounted])")
-        if not open_to_all and not _is_loopback(host) and any(it.gate.is_open for it in self._apps):
+        if not open_to_all and not is_loopback(host) and any(it.gate.is_open for it in self._apps):
             raise UsageError(
                 f"on {host!r} other machines can reach the server, and everybody may start and change executions; "
                 "give create_app(auth=...) tokens, or listen on 127.0.0.1"
@@ -123,10 +123,3 @@ def _waits(connection: Any) -> bool:
     """Whether a connection waits for a request, or for the rest of its head."""
     cycle = getattr(connection, "cycle", None)
     return cycle is None or cycle.response_complete
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,11 +4,10 @@ A span is the same one if it is of the same execution, which has an id and a tim
 after its execution was deleted, or in another store.
 """
 
-import re
 from hashlib import sha256
 from typing import NamedTuple
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+from ..run.tracing import TRACE_CONTEXT
 
 
 class Parent(NamedTuple):
@@ -25,7 +24,7 @@ class Parent(NamedTuple):
 
 def read_traceparent(text: object) -> Parent | None:
     """The span that a `traceparent` names; None for one that is not valid."""
-    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
+    found = TRACE_CONTEXT.fullmatch(text) if isinstance(text, str) else None
     if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
         return None
     made = Parent(int(found[2], 16), int(found[3], 16), int(found[4], 16) & 1)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Self
 from ..backend import Backend, error_info
 from ..drivers.asyncio import REAL
 from ..errors import TriggerFlowError, UnknownExecution
+from ..stores.protocol import FINAL_STATUSES
 from .exporting import Cursor, read_cursor
 from .metrics import Metrics
-from .projection import FINAL, Projector, Span
+from .projection import Projector, Span
 from .propagation import propagate
 from .sdk import ExportFailed, Resource, default_resource, readable, send
 from .walk import Tree, children_of, roots
@@ -229,7 +230,7 @@ class Telemetry:
                     await self._send(fold, waiting)
             await self._send(fold, waiting)
             del self._ready[id]
-            if info.status in FINAL:
+            if info.status in FINAL_STATUSES:
                 self._drop(self._folds.pop(id))
         return info.updated
 

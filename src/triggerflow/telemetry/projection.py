@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from ..backend import ExecutionInfo, Frame, RunChange
+from ..backend.frames import MOMENT
+from ..stores.protocol import FINAL_STATUSES
 from . import names
 from .ids import Ids, Parent, read_traceparent
 
-MOMENT = "moment"
-FINAL = ("completed", "failed", "cancelled")
 #: How many events and links a span has at most, and how long the text of a captured value is.
 MOST, LONGEST = 128, 16_384
 
@@ -136,7 +136,7 @@ class Projector:
         if frame.kind == "retried" and self._root is None:
             self._retries += 1
             self._begin(frame, at)
-        elif self._root is None and frame.status not in FINAL:
+        elif self._root is None and frame.status not in FINAL_STATUSES:
             self._begin(frame, at)
             self._count(names.STARTED, 1, frame)
         self._note(frame, at)
@@ -145,7 +145,7 @@ class Projector:
         for question in frame.questions:
             if not question.inside:
                 self._question(question.id, question.open, frame, at)
-        if self._root is not None and frame.status in FINAL:
+        if self._root is not None and frame.status in FINAL_STATUSES:
             self._end(frame, at)
         self.number, self._at, self._copied = frame.number, at, copied
         if copied:
@@ -201,7 +201,7 @@ class Projector:
             self._begin(frame, at)
         assert self._root is not None
         self._root.attributes[names.TRIMMED] = True
-        if state.status in FINAL:
+        if state.status in FINAL_STATUSES:
             self._end(msgspec.structs.replace(frame, error=state.error, result=state.result), _ns(self.info.updated))
             return
         for it in state.runs:

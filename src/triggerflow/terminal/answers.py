@@ -23,7 +23,7 @@ class NoAnswer(ValueError):
 
 def form(schema: dict[str, Any]) -> Form:
     """How an answer to a question with this schema is given."""
-    plain = _plain(schema)
+    plain = resolved(schema)
     enum = plain.get("enum")
     if "const" in plain:
         return Form("choice", [plain["const"]])
@@ -45,7 +45,7 @@ def wanted(schema: dict[str, Any]) -> str:
     if made.kind == "choice":
         return "answer: " + " / ".join(safe.value(it, 40) for it in made.choices)
     about = {"yes or no": "answer yes or no", "text": "answer with a text", "number": "answer with a number"}
-    names = _plain(schema).get("properties")
+    names = resolved(schema).get("properties")
     if made.kind == "json" and isinstance(names, dict):
         return "answer with " + ", ".join(safe.value(it, 40) for it in list(names)[:6])  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return about.get(made.kind, "answer")
@@ -66,7 +66,7 @@ def read(schema: dict[str, Any], typed: str) -> Any:
         raise NoAnswer(f"this is no JSON: {what} at column {at}; a text needs quotes") from error
     except RecursionError as error:
         raise NoAnswer("this is too deep") from error
-    plain = _plain(schema)
+    plain = resolved(schema)
     problem = _problem(plain, value)
     if problem:
         raise NoAnswer(problem)
@@ -75,7 +75,7 @@ def read(schema: dict[str, Any], typed: str) -> Any:
 
 def template(schema: dict[str, Any]) -> str:
     """What to begin with: for an object its required keys with empty values."""
-    plain = _plain(schema)
+    plain = resolved(schema)
     known: dict[str, Any] = plain.get("properties") or {}
     if form(schema).kind != "json" or not known:
         return ""
@@ -126,14 +126,15 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _TYPES[kind])
 
 
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that a reference leads to."""
+def resolved(schema: dict[str, Any], whole: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The schema that a reference leads to, in `whole` (default: the schema itself). {} for one that leads nowhere."""
+    root = schema if whole is None else whole
     found: Any = schema
     for _ in range(8):
         reference = found.get("$ref") if isinstance(found, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if not isinstance(reference, str) or not reference.startswith("#/"):
             break
-        found = schema
+        found = root
         for part in reference[2:].split("/"):
             found = found.get(part, {}) if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]

@@ -119,10 +119,21 @@ class Feed:
 
     def _watch(self, id: str, operator: str) -> None:
         step = self.model.step_of(operator)
-        if step is None or step.each is not None or self._depth >= _DEPTH or id in self._children:
+        if step is None or step.each is not None or self._depth >= _DEPTH:
+            return
+        self._drop_ended()
+        known = self._children.get(id)
+        if known is not None and not known.done():
             return
         if sum(not it.done() for it in self._children.values()) < _CHILDREN:
             self._children[id] = asyncio.ensure_future(self._follow_child(id, step))
+
+    def _drop_ended(self) -> None:
+        """Drop the sub-flows that have ended and that no step shows: a loop can run a sub-flow without end."""
+        shown = {it.sub_flow for it in self.model.steps.values()}
+        for id in [id for id, task in self._children.items() if task.done() and id not in shown]:
+            del self._children[id]
+            self.model.children.pop(id, None)
 
     async def _follow_child(self, id: str, step: Step) -> None:
         child = Model(id)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, cast
 
 from ..backend import Drawing, DrawnBox, ExecutionInfo, Frame, Moment, QuestionInfo, RunChange
+from ..stores.protocol import FINAL_STATUSES
 from . import safe
 from .axis import Axis
 from .stream import Entry, StreamText
@@ -22,7 +23,6 @@ Outcome = Literal["done", "failed", "cancelled", "asked"]
 State = Literal["running", "backoff", "asking", "waiting", "queued", "failed", "cancelled", "done", "idle"]
 #: A step with several runs has the first of these states that one of them has.
 DOING: tuple[Doing, ...] = ("running", "backoff", "asking", "waiting", "queued")
-ENDED = frozenset(("completed", "failed", "cancelled"))
 #: How many spans of a step are kept.
 SPANS = 200
 #: How many recorded lists are kept until a for_each begins with them.
@@ -274,7 +274,7 @@ class Model:
     @property
     def ended(self) -> bool:
         """Whether it has ended."""
-        return self.moment.status in ENDED
+        return self.moment.status in FINAL_STATUSES
 
     def elapsed(self, now: float) -> float:
         """Seconds since the start, up to the end."""
@@ -464,7 +464,7 @@ class Model:
         for question in frame.questions:
             told += self._ask(frame, question.id) if question.open else self._close(frame, question.id)
         told += begun
-        if frame.status in ENDED and before not in ENDED:
+        if frame.status in FINAL_STATUSES and before not in FINAL_STATUSES:
             told.append(self._end(frame))
         if self._touched:
             self._settle()

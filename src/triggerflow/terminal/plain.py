@@ -6,8 +6,9 @@ written, and depends on nothing but the frames (and the width).
 
 from collections.abc import Iterator
 
+from ..stores.protocol import FINAL_STATUSES
 from . import safe
-from .model import ENDED, Happened, Model
+from .model import Happened, Model
 from .stream import Entry
 
 #: How many columns a line has where nobody says how wide the screen is.
@@ -47,7 +48,7 @@ class Plain:
                 continue
             yield from self.flush(at)
             word, text = it.what, self._text(it, at)
-            if it.step is None and word in ENDED:
+            if it.step is None and word in FINAL_STATUSES:
                 word, text = "ended", f"{word}  {text}"
             yield self._line(at, word, it.step.name if it.step is not None else "", text)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..backend import QuestionInfo
-from ..wire.routes import IDEMPOTENCY_KEY
+from ..wire.routes import KEY_LABEL
 from . import answers, safe
 from .axis import Gap, span, tick
 from .model import DOING, Model, Span, State, Step, shown_steps
@@ -160,7 +160,7 @@ def _second(model: Model, view: View, width: int, now: float) -> Line:
     if info is not None and info.due is not None and not model.ended and info.due > now and model.status == "waiting":
         facts.append(f"next timer in {safe.duration(info.due - now)}")
     if info is not None:
-        labels = sorted((key, it) for key, it in info.labels.items() if key != IDEMPOTENCY_KEY.lower())
+        labels = sorted((key, it) for key, it in info.labels.items() if key != KEY_LABEL)
         facts += [f"{safe.value(key, 50)}={safe.value(it, 50)}" for key, it in labels]
     return [(safe.cut(" " + " · ".join(facts), width), "dim")]
 

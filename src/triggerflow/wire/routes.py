@@ -18,12 +18,16 @@ API = "/api"
 
 #: read: it changes nothing; act: it does; open: it needs no token.
 Scope = Literal["read", "act", "open"]
-#: json: one answer; pages: JSON pages, or events with `Accept: text/event-stream`; events: only those; bytes: a file.
+#: json: one answer; pages: JSON pages, or events with `Accept: text/event-stream`; events: only those; bytes: a file;
+#: text: plain text.
 Kind = Literal["json", "pages", "events", "bytes", "text"]
-#: texts, labels: may come several times.
+#: statuses, labels: may come several times.
 QueryKind = Literal["text", "count", "number", "flag", "statuses", "labels", "mode"]
 
 IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER = "Idempotency-Key", "Last-Event-ID", "Prefer"
+#: The label with the `Idempotency-Key` (a digest of it) of the start of an execution: the server sets it, so that who
+#: shows labels to people leaves it out.
+KEY_LABEL = "idempotency-key"
 
 
 class Query(NamedTuple):
