@@ -49,6 +49,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "raises.py").write_text("\n\n1 / 0\n")
     (folder / "text.txt").write_text("no store\n" * 1000)
     (folder / "tokens.json").write_text("{")
+    (folder / "report.jsonl").write_text('{"line":"triggerflow-execution","format":1,"id":"report-1","executions":1}\n')
     logger = logging.getLogger("triggerflow")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)  # the failure of report-3
@@ -144,6 +145,8 @@ MISTAKES = [
     ("runs --store mysql://localhost", 2, "not mysql://"),
     ("runs --store :memory:", 2, "ends with this command"),
     ("runs --store text.txt", 6, "no SQLite file"),
+    ("runs --store report.jsonl", 2, "triggerflow load report.jsonl TARGET --store"),
+    ("open report.jsonl", 2, "one execution that `export` has written"),
     ("runs --store newer.db", 6, "version 99"),
     ("runs --store postgresql://nobody@127.0.0.1:1/x", 6, "cannot be reached"),
     ("runs --store http://127.0.0.1:1", 6, "no server answers at http://127.0.0.1:1: check the address"),

@@ -30,6 +30,17 @@ async def say(data):
 flow.to(say).end()
 """
 
+FILL = """
+from hostile import flow
+from triggerflow.stores import SQLiteStore
+
+with SQLiteStore("runs.db") as store:
+    try:
+        flow.create_execution(store=store, id="one\x1b[2J").start()
+    except ValueError:
+        pass
+"""
+
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
@@ -46,6 +57,11 @@ def test_texts_are_cut_by_the_columns_they_take() -> None:
     assert (cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)) == ("abc…", "日…", "abc")
     assert cut("日" * 4_000_000, 4) == "日…"  # a value may be as large as a store takes
     assert harmless("a\x1b[2Jb\x9bc\u202ed\ne") == "a\\x1b[2Jb\\x9bc\\u202ed\ne"
+
+
+@pytest.mark.parametrize("text", ["a" * 5_000_000, "日" * 1_000_000])
+def test_a_long_text_is_cut_as_fast_as_it_is_read(text: str) -> None:
+    assert 19 <= columns_of(cut(text, 20)) <= 20
 
 
 def test_values_are_json_or_what_the_schema_says() -> None:
@@ -77,8 +93,11 @@ def test_times_are_ages_or_moments() -> None:
 
 def test_what_a_store_holds_does_not_drive_the_terminal(terminal: Terminal) -> None:
     (terminal.folder / "hostile.py").write_text(HOSTILE)
+    (terminal.folder / "fill.py").write_text(FILL)
     place = ("--store", "runs.db")
-    said = [terminal("run", "hostile.py", "--id", "one\x1b[2J", *place, code=1)]
+    subprocess.run([sys.executable, "fill.py"], cwd=terminal.folder, env=environment(), check=True, timeout=120)
+    said = [terminal("run", "hostile.py", "--id", "two", *place, code=1)]
+    said.append(terminal("run", "hostile.py", "--id", "two\x1b[2J", *place, code=2))
     for verb in ("runs", "show one", "stream one", "frames one", "open runs.db", "runs --json", "show one --json"):
         words = verb.split()
         said.append(terminal(*words, *(place if words[0] != "open" else ())))

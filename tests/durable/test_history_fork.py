@@ -57,6 +57,23 @@ async def test_a_fork_does_nothing_until_it_is_used(open_store: Open) -> None:
         assert await fork.async_start() == {"text": "SAILS HISTORY / SAILS PHYSICS", "topic": "sails"}
 
 
+async def test_a_fork_of_what_has_failed_later_has_no_error(open_store: Open) -> None:
+    flow = TriggerFlow("fails")
+
+    @flow.chunk("fail")
+    async def fail(data: Any) -> None:
+        raise ValueError("no")
+
+    flow.to(fail).end()
+    async with open_store() as store:
+        with pytest.raises(ValueError, match="no"):
+            await flow.create_execution(store=store, id="b").async_start(1)
+        assert "no" in (await store.find("b")).error
+        await flow.history(store).fork("b", at=1, new_id="fork")
+        assert (await store.find("fork")).error is None
+        assert [row.id for row in await store.executions(text="no")] == ["b"]
+
+
 async def test_a_fork_at_0_can_be_started_with_anything(open_store: Open) -> None:
     flow = brief()
     async with open_store() as store:

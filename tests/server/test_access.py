@@ -103,6 +103,41 @@ async def test_no_list_tells_of_another_flow(store: Store) -> None:
             assert not (await nothing.get(path)).json()[path.rpartition("/")[2]]
 
 
+async def test_the_definition_of_a_hidden_flow_is_not_told_under_the_name_of_a_visible_one(store: Store) -> None:
+    app, flows = await world(store)
+    client, admin = Client(app, authorization="Bearer parents"), Client(app, authorization="Bearer admin")
+    async with Worker(store, *flows):
+        await questions(client, 12)
+        for flow, visible in (("secret", False), ("parent", True), ("report", True)):
+            definition = (await admin.get(f"/api/executions/{flow}-0")).json()["definition"]
+            name = flow if visible else "report"
+            for path in (f"/api/flows/{name}", f"/api/flows/{name}/drawing"):
+                answer = await client.get(f"{path}?definition={definition}")
+                assert answer.status == (200 if visible else 404), (path, flow)
+                assert visible or answer.code == "unknown_flow"
+
+
+async def test_flows_that_are_wired_alike_share_a_definition_that_each_may_see(store: Store) -> None:
+    first, second = echo("secret"), echo("report")
+    for flow in (first, second):
+        async with Worker(store, flow):
+            await flow.create_execution(store=store, id=f"{flow.name}-0").async_start(1)
+    without_code = create_app([report()], store, auth=GRANTS.get)
+    client = Client(without_code, authorization="Bearer parents")
+    definition = (await client.get("/api/executions/report-0")).json()["definition"]
+    assert (await client.get(f"/api/flows/report/drawing?definition={definition}")).json()["flow"] == "report"
+
+
+@pytest.mark.parametrize("key", ["", "a-key"])
+async def test_the_id_of_a_hidden_execution_is_taken(store: Store, key: str) -> None:
+    app, _ = await world(store)
+    client = Client(app, authorization="Bearer parents", idempotency_key=key)
+    started = await client.post("/api/flows/report/executions", {"value": "x", "id": "secret-0"})
+    assert (started.status, started.code) == (409, "execution_exists")
+    forked = await client.post("/api/executions/report-0/forks", {"at": 1, "id": "secret-0"})
+    assert (forked.status, forked.code) == (409, "conflict")
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 7, 100])
 async def test_pages_over_several_flows_give_each_entry_once_and_in_order(store: Store, limit: int) -> None:
     app, flows = await world(store)

@@ -165,6 +165,31 @@ async def test_a_start_with_the_same_key_happens_once(store: Store, id: str | No
         assert (await client.get("/api/counts")).json() == {"echo": {"completed": 2}}
 
 
+async def test_a_key_of_one_fork_is_refused_for_another(store: Store) -> None:
+    flow = echo()
+    client = Client(create_app([flow], store), idempotency_key="form-1")
+    await client.post("/api/flows/echo/executions", {"value": 1, "id": "one"})
+    first = await client.post("/api/executions/one/forks", {"at": 1, "value": 2})
+    assert first.status == 201
+    assert (await client.post("/api/executions/one/forks", {"at": 1, "value": 2})).json()["id"] == first.json()["id"]
+    for other in ({"at": 1}, {"at": 1, "value": 3}, {"at": 1, "value": 2, "state": {"a": 1}}):
+        answer = await client.post("/api/executions/one/forks", other)
+        assert (answer.status, answer.code) == (409, "bad_request")
+        assert "another fork" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("id", ["a\nb", "a\r", "\x1b[2J", "\x7f", "\x85", "\u2028"])
+async def test_an_id_has_no_control_characters(store: Store, id: str) -> None:
+    client = Client(create_app([echo()], store))
+    started = await client.post("/api/flows/echo/executions", {"value": 1, "id": id})
+    assert started.status in (400, 409)
+    assert "control characters" in started.json()["detail"]
+    await client.post("/api/flows/echo/executions", {"value": 1, "id": "one"})
+    forked = await client.post("/api/executions/one/forks", {"at": 1, "id": id})
+    assert "control characters" in forked.json()["detail"]
+    assert (await client.get("/api/counts")).json() == {"echo": {"running": 1}}
+
+
 async def test_a_new_start_after_the_end_happens_once_for_each_key(store: Store) -> None:
     flow = echo()
     client = Client(create_app([flow], store))

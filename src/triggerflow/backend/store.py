@@ -1,6 +1,7 @@
 """`StoreBackend`: the backend over a store. It reads executions, and asks those who run them to change them."""
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
@@ -65,6 +66,7 @@ from .values import failed, shown, shown_record, state_info
 
 #: The longest id of an execution or a request that is taken.
 MAX_ID = 512
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 #: How many bytes of an exported file are given at a time.
 PIECE = 256 * 1024
 
@@ -164,6 +166,25 @@ class StoreBackend:
             raise UnknownFlow(f"{self._store!r} has no definition {fingerprint!r} of flow {flow!r}")
         definition = (await self._programs.plan(fingerprint)).definition
         return msgspec.structs.replace(definition, name=flow)
+
+    async def is_definition_of(self, flow: str, fingerprint: str) -> bool:
+        """Whether a definition is one of this flow, and not of another one in the same store.
+
+        Flows that are wired alike share a stored definition, which has the name of the first of them.
+        """
+        code = self._flows.get(flow)
+        if code is not None and code.program().plan.definition.fingerprint == fingerprint:
+            return True
+        if await self._store.definition(fingerprint) is None:
+            return False
+        if (await self._programs.plan(fingerprint)).definition.name == flow:
+            return True
+        after: str | None = None
+        while page := await self._store.executions(flow=flow, after=after, limit=1000):
+            if any(row.definition == fingerprint for row in page):
+                return True
+            after = page[-1].id
+        return False
 
     # -- lists -------------------------------------------------------------------------------------------------------
 
@@ -564,6 +585,8 @@ def _wait(wait: Any) -> float:
 def _check_id(id: str | None) -> None:
     if id is not None and not 0 < len(id) <= MAX_ID:
         raise BadRequest(f"an id has 1 to {MAX_ID} characters, not {len(id)}")
+    if id is not None and _CONTROL.search(id):  # nobody could type it again, and not every router finds it in a path
+        raise BadRequest(f"an id has no control characters: {id[:100]!r}")
 
 
 def _check_request(request: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -119,6 +120,12 @@ def _file(where: str, use: Use) -> "Store":
         raise Trouble(USAGE, f"{where!r} is a folder: --store takes a file in it, such as {path / 'runs.db'}")
     if use != "create" and not path.exists():
         raise Trouble(UNREACHABLE, f"there is no file {where!r}{near_file(str(path))}")
+    if _is_export(path):
+        raise Trouble(
+            USAGE,
+            f"{where} is one execution that `export` has written; put it into a store with the code of its flow: "
+            f"triggerflow load {shlex.quote(where)} TARGET --store other.db",
+        )
     if use == "create" and not path.absolute().parent.is_dir():
         raise Trouble(
             UNREACHABLE, f"there is no folder {str(path.parent)!r} for the store {path.name!r}: make it first"
@@ -126,6 +133,14 @@ def _file(where: str, use: Use) -> "Store":
     from ..stores import SQLiteStore
 
     return SQLiteStore(path, read_only=use == "read")
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(40).startswith(b'{"line":"triggerflow-execution"')
+    except OSError:
+        return False
 
 
 def _older(where: str) -> int:

@@ -342,11 +342,11 @@ class App:
         return Answer(await call.view.flows())
 
     async def _contract(self, call: Call) -> Answer:
-        await call.view.check_flow(call.parts["flow"], drawn=True)
+        await call.view.check_definition(call.parts["flow"], call.query.get("definition"))
         return Answer(await self.backend.contract(call.parts["flow"], **call.query))
 
     async def _drawing(self, call: Call) -> Answer:
-        await call.view.check_flow(call.parts["flow"], drawn=True)
+        await call.view.check_definition(call.parts["flow"], call.query.get("definition"))
         headers: HeaderList = []
         if "definition" in call.query:  # it never changes
             headers = [(b"cache-control", b"private, max-age=604800, immutable"), (b"vary", b"authorization")]
@@ -480,7 +480,8 @@ class App:
         try:
             info = await call.view.start(flow, body.value, id, reuse=reuse, labels=labels, delay=body.delay)
         except ExecutionExists:
-            await call.view.check(id)
+            if await call.view.hides(id):
+                raise
             info = await self.backend.get(id)
             if info.labels.get(KEY_LABEL) != mine:
                 raise
@@ -541,14 +542,17 @@ class App:
         body = call.body
         id = body.id
         if id is None and call.key is not None:
-            id = f"k{_digest([call.grant.name, 'fork', call.id, call.key])[:32]}"
+            mark = f"k{_digest([call.grant.name, 'fork', call.id, call.key])[:32]}"
+            id = f"{mark}.{_digest(body)[:32]}"
+            found = (await call.view.executions(text=mark)).executions
+            if any(it.id != id and it.id.startswith(mark) for it in found):
+                raise BadRequest("this Idempotency-Key was used for another fork; give each intent a key of its own")
         value = UNSET if body.value is msgspec.UNSET else body.value
         try:
             info = await self.backend.fork(call.id, at=body.at, new_id=id, state=body.state, value=value)
         except StoreConflict:
-            if id is None or call.key is None:
+            if id is None or call.key is None or await call.view.hides(id):
                 raise
-            await call.view.check(id)
             info = await self.backend.get(id)
             if info.forked_from != (call.id, body.at):
                 raise

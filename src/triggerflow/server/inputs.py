@@ -132,7 +132,8 @@ def _value(query: Query, text: str) -> Any:
                 raise BadRequest(f"{name} is a number, not {text[:100]!r}")
             value = int(text) if query.kind == "count" else float(text)
             if value < query.least or value > (1e15 if query.most is None else query.most):
-                raise BadRequest(f"{name} is from {query.least:g} to {query.most or 1e15:g}, not {text[:100]}")
+                most = 10**15 if query.most is None else query.most
+                raise BadRequest(f"{name} is from {query.least:.0f} to {most:.0f}, not {text[:100]}")
             return value
         case "flag":
             if text not in ("true", "false"):

@@ -20,6 +20,7 @@ from ..backend import (
     FlowInfo,
     QuestionInfo,
     QuestionPage,
+    StoreBackend,
     UnknownFlow,
 )
 from ..backend.roots import root_of
@@ -51,6 +52,15 @@ class View:
             return
         raise UnknownFlow(f"there is no flow {flow!r} here")
 
+    async def check_definition(self, flow: str, definition: str | None) -> None:
+        """Raise `UnknownFlow` unless a flow is visible, and the definition, if one is named, is one of that flow."""
+        await self.check_flow(flow, drawn=True)
+        backend = self.backend
+        if self.only is None or definition is None or not isinstance(backend, StoreBackend):
+            return
+        if not await backend.is_definition_of(flow, definition):
+            raise UnknownFlow(f"there is no definition {definition!r} of flow {flow!r} here")
+
     async def _sub_flows(self) -> set[str]:
         found: set[str] = set()
         left = list(self.only or ())
@@ -78,7 +88,8 @@ class View:
         except UnknownExecution:
             return None
 
-    async def _hides(self, id: str) -> bool:
+    async def hides(self, id: str) -> bool:
+        """Whether an id is not that of a visible execution."""
         return self.only is not None and await self.flow_of(id) not in self.only
 
     async def start(self, flow: str, value: Any, id: str | None, **options: Any) -> ExecutionInfo:
@@ -87,10 +98,10 @@ class View:
         try:
             info = await self.backend.start(flow, value, id=id, **options)
         except TriggerFlowError:
-            if id is not None and await self._hides(id) and await self.flow_of(id) is not None:
+            if id is not None and await self.hides(id) and await self.flow_of(id) is not None:
                 raise _taken(id) from None
             raise
-        if await self._hides(info.id):
+        if await self.hides(info.id):
             raise _taken(info.id)
         return info
 
@@ -114,7 +125,7 @@ class View:
         if self.only is None:
             return await self.backend.executions(after=after, limit=limit, **query)
         if parent is not None:
-            if await self._hides(parent):
+            if await self.hides(parent):
                 return ExecutionPage(executions=[])
         elif flow is not None:
             if flow not in self.only:
@@ -147,7 +158,7 @@ class View:
         backend = self.backend
         if self.only is not None:
             if execution is not None:
-                if await self._hides(execution):
+                if await self.hides(execution):
                     return QuestionPage(questions=[])
             elif flow is not None:
                 if flow not in self.only:

@@ -88,6 +88,7 @@ async def copy_one(reader: ExecutionReader, row: ExecutionRow, restored: Restore
             definition=restored.machine.plan.definition.fingerprint,
             status=status,
             due=due,
+            error=row.error if status == "failed" else None,  # the original may have failed later
             records=state.records,
             items=state.stream,
             owner=None,

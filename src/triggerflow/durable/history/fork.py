@@ -109,7 +109,9 @@ def _with_row(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes])
     records = machine.state.records
     if records == copy.row.records and status == "running":
         status, due = copy.row.status, copy.row.due
-    row = msgspec.structs.replace(copy.row, status=status, due=due, records=records, items=machine.state.stream)
+    row = msgspec.structs.replace(
+        copy.row, status=status, due=due, error=None, records=records, items=machine.state.stream
+    )
     return msgspec.structs.replace(copy, row=row, payloads={**copy.payloads, **payloads})
 
 
