@@ -10,7 +10,7 @@ from ..wire import Event
 from ..wire.events import CHANGES, END, ERROR, RESYNC
 from ..wire.routes import route
 from .following import Resync, raise_problem, read
-from .transport import OPEN_WELL, Broken, Call, Transport, Trouble
+from .transport import Broken, Call, Retries, Transport
 
 _EVENTS = route("events")
 #: How many seconds a stream stays open after a call, for the next one.
@@ -48,7 +48,7 @@ class _Feed:
         return found
 
     async def _run(self) -> None:
-        trouble, loop = Trouble(self._transport), asyncio.get_running_loop()
+        retries, loop = Retries(self._transport), asyncio.get_running_loop()
         try:
             while True:
                 url, opened = self._transport.url, loop.time()
@@ -58,11 +58,9 @@ class _Feed:
                         async for events in batches:
                             for event in events:
                                 if self._take(url, event):
-                                    trouble.over()
+                                    retries.succeeded()
                 except Broken as broken:
-                    if loop.time() - opened >= OPEN_WELL:
-                        trouble.over()
-                    await trouble.pause(url, broken)
+                    await retries.pause(url, broken, opened=opened)
         except Exception as error:  # also what a `token` function raises: nobody else would tell the caller
             self._error = error
             self._told.set()

@@ -13,7 +13,7 @@ from ..errors import StoreError
 from ..wire import Event, Problem, Route
 from ..wire.events import END, ERROR, RESYNC
 from ..wire.problems import error_of_problem
-from .transport import OPEN_WELL, Broken, Call, Transport, Trouble
+from .transport import Broken, Call, Retries, Transport
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Numbered(NamedTuple, Generic[T]):
 
 async def follow(transport: Transport, numbered: Numbered[T], after: int) -> AsyncGenerator[T]:
     """The entries after a number, and each new one, until the server says that no more comes."""
-    trouble = Trouble(transport)
+    retries = Retries(transport)
     number, loop = after, asyncio.get_running_loop()
     while True:
         url, opened = transport.url, loop.time()
@@ -60,7 +60,7 @@ async def follow(transport: Transport, numbered: Numbered[T], after: int) -> Asy
                             if numbered.in_row and entry.number != number + 1 and not _stands_for_all(entry):
                                 raise numbered.out_of_order(url, entry.number, number)
                             number = entry.number
-                            trouble.over()
+                            retries.succeeded()
                             yield entry
                         elif event.event == END:
                             return
@@ -69,9 +69,7 @@ async def follow(transport: Transport, numbered: Numbered[T], after: int) -> Asy
                         elif event.event == ERROR:
                             raise_problem(url, event)
         except Broken as broken:
-            if loop.time() - opened >= OPEN_WELL:
-                trouble.over()
-            await trouble.pause(url, broken)
+            await retries.pause(url, broken, opened=opened)
 
 
 def _stands_for_all(entry: Any) -> bool:

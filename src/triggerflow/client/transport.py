@@ -36,8 +36,8 @@ Token = str | Callable[[], str | Awaitable[str]]
 #: The first and the longest pause before a server is asked again, in seconds. Each is twice the one before, and varied
 #: at random by half.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-#: A stream that was open for so many seconds has gone on well, also if nothing came.
-OPEN_WELL = 5.0
+#: After so many seconds an open stream counts as a try that has succeeded, also if nothing came.
+STABLE_SECONDS = 5.0
 #: How many bytes of an answer that is an error are read.
 PROBLEM_BYTES = 64 * 1024
 
@@ -107,13 +107,13 @@ class Transport:
 
     async def call(self, call: Call) -> Any:
         """Make a call, again if it breaks off, and return what the route answers with."""
-        trouble = Trouble(self)
+        retries = Retries(self)
         while True:
             url = self.url
             try:
                 body = await self._once(url, call)
             except Broken as broken:
-                await trouble.pause(url, broken)
+                await retries.pause(url, broken)
             else:
                 return self._read(url, call.route, body)
 
@@ -223,7 +223,7 @@ class Transport:
 
     async def pieces(self, call: Call) -> AsyncGenerator[bytes]:
         """A file in pieces. What breaks before the first one is asked again; later, it raises `StoreUnavailable`."""
-        trouble = Trouble(self)
+        retries = Retries(self)
         size = 0
         while True:
             url = self.url
@@ -239,7 +239,7 @@ class Transport:
             except Broken as broken:
                 if size:
                     raise StoreUnavailable(f"{url}: the file broke off after {size} bytes ({broken})") from None
-                await trouble.pause(url, broken)
+                await retries.pause(url, broken)
 
     # -- servers -----------------------------------------------------------------------------------------------------
 
@@ -254,22 +254,27 @@ class Transport:
             self._at = (self._at + 1) % len(self.urls)
 
 
-class Trouble:
-    """What one call or stream does about tries that fail: it goes to the next server, with pauses, until its patience
-    is over."""
+class Retries:
+    """The tries of one call or stream: after one that has failed it goes to the next server, with pauses, until its
+    patience is over."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.tries = 0
         self._deadline = 0.0
 
-    def over(self) -> None:
-        """It goes on well."""
+    def succeeded(self) -> None:
+        """A try has succeeded: the next failure begins with the first pause again."""
         self.tries = 0
 
-    async def pause(self, url: str, broken: Broken) -> None:
-        """Pause after a try that has failed. Raises the error if there is no next one."""
+    async def pause(self, url: str, broken: Broken, *, opened: float | None = None) -> None:
+        """Pause after a try that has failed. Raises the error if there is no next one.
+
+        `opened`: when the stream was opened that has broken off, by the clock of the event loop.
+        """
         transport, loop = self._transport, asyncio.get_running_loop()
+        if opened is not None and loop.time() - opened >= STABLE_SECONDS:
+            self.succeeded()
         urls, patience = transport.urls, transport.settings.patience
         if self.tries == 0:
             self._deadline = loop.time() + patience

@@ -57,12 +57,15 @@ class TokenFile:
     """The tokens in a file: a JSON list of `{"name", "sha256", "scopes", "flows"}`; `sha256` is `token_hash(token)`.
 
     The file is read again when it has changed: write the new one beside it and rename it. If the new one cannot be
-    read, the tokens stay as they were, and an error is logged. Raises `UsageError` if the first one cannot be read.
+    read, the tokens stay as they were, and the error is logged once. Raises `UsageError` if the first one cannot be
+    read.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
         self._seen: object = None
+        #: the last error that was logged: each request looks at the file
+        self._logged = ""
         self._grants: list[tuple[bytes, Grant]] = []
         self._load()
 
@@ -71,7 +74,9 @@ class TokenFile:
         try:
             self._load()
         except UsageError as error:
-            logger.error("%s; the tokens stay as they were", error)
+            if str(error) != self._logged:
+                self._logged = str(error)
+                logger.error("%s; the tokens stay as they were", error)
         return match(self._grants, token)
 
     def _load(self) -> None:
@@ -83,6 +88,7 @@ class TokenFile:
             self._seen = seen
             lines = msgspec.json.decode(self._path.read_bytes(), type=list[_Line])
             self._grants = [(_digest(line), _grant(line)) for line in lines]
+            self._logged = ""
         except (OSError, msgspec.DecodeError, ValueError) as error:
             raise UsageError(f"the file of tokens {str(self._path)!r} cannot be used: {error}") from None
 
@@ -101,7 +107,7 @@ def _grant(line: _Line) -> Grant:
 
 
 def match(grants: Collection[tuple[bytes, Grant]], token: str) -> Grant | None:
-    """The grant of a token. Takes the same time for each token, whichever it is like."""
+    """The grant of a token. It compares with all of them in constant time, so that the time tells nothing of them."""
     digest, found = bytes.fromhex(token_hash(token)), None
     for known, grant in grants:
         if hmac.compare_digest(known, digest):

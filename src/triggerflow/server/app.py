@@ -33,7 +33,7 @@ from .inputs import Headers, check_text, read_body, read_query, refused
 from .limits import Limits
 from .metrics import Counters, metrics
 from .openapi import openapi
-from .problems import problem_and_headers, without_places
+from .problems import problem_and_headers, redacted
 from .streams import Message, Receive, Send, Stream, Streams
 from .view import View
 
@@ -332,7 +332,7 @@ class App:
             task.uncancel()
             raise refused("stopping", "this server stops; ask another one", again=True) from None
         except TriggerFlowError as error:
-            raise without_places(error, call.parts) from error
+            raise redacted(error, call.parts) from error
         finally:
             del self._calls[task]
 

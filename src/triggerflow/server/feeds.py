@@ -244,9 +244,9 @@ class ChangeFeed:
         """Add a reader. Returns where it begins."""
         self.readers.add(reader)
         if self._task is None or self._task.done():
-            self.cursor = (await self._backend.changes()).cursor
-            if self._task is None or self._task.done():
-                self.error = None
+            cursor = (await self._backend.changes()).cursor
+            if self._task is None or self._task.done():  # nobody else has started it meanwhile
+                self.cursor, self.error = cursor, None
                 self._task = start_task(asyncio.get_running_loop(), self._run(), quiet=True)
         return self.newest
 

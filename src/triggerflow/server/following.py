@@ -11,7 +11,7 @@ from ..wire import encode_event
 from ..wire.events import CHANGES, ERROR, RESYNC
 from .feeds import ChangeFeed, Feed, Source, closing, end_event, frames_of, items_of
 from .limits import Limits
-from .problems import problem_and_headers, without_places
+from .problems import problem_and_headers, redacted
 from .streams import Stream
 from .view import Batch, View
 
@@ -96,7 +96,7 @@ class Following:
 
     def error_event(self, error: Exception) -> bytes:
         """An error as the last event of a stream."""
-        found, _ = problem_and_headers(without_places(error) if isinstance(error, TriggerFlowError) else error)
+        found, _ = problem_and_headers(redacted(error) if isinstance(error, TriggerFlowError) else error)
         if found.code == "internal":
             logger.error("a stream failed", exc_info=error)
         return encode_event(ERROR, msgspec.json.encode(found))

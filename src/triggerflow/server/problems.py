@@ -21,7 +21,7 @@ def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, by
     return found, [(b"retry-after", b"1")] if found.status == 503 else []
 
 
-def without_places(error: TriggerFlowError, parts: Mapping[str, str] | None = None) -> Exception:
+def redacted(error: TriggerFlowError, parts: Mapping[str, str] | None = None) -> Exception:
     """The error without what a stranger should not read: where the store is, which other flows there are."""
     found = problem_of(error)
     detail = found.detail

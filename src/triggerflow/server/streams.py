@@ -23,8 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: Why a stream was ended from outside.
 GONE, LATE, STOPPING, OLD, REFUSED = "gone", "late", "stopping", "old", "refused"
-#: What the reader of such a stream is told; nothing can be told to others.
-FAREWELLS: dict[str, Problem] = {
+#: The problem in the last event of such a stream. What is gone or late reads no event.
+LAST_PROBLEMS: dict[str, Problem] = {
     STOPPING: problem("stopping", "this server stops; go on at another one", again=True),
     OLD: problem("busy", "this stream was open for long; connect again", again=True),
     REFUSED: problem("no_token", "the token of this stream is not valid any more"),
@@ -32,7 +32,7 @@ FAREWELLS: dict[str, Problem] = {
 #: In how many milliseconds a reader should connect again whose server stops: all of them come at once.
 RETRY = 200
 #: How many bytes are given to the server at a time.
-MOST = 64 * 1024
+SEND_BYTES = 64 * 1024
 #: In how many seconds a stream ends whose token has gone, or a little more.
 CHECK_SECONDS = 10.0
 
@@ -55,9 +55,11 @@ class Stream(Reader):
         """Send a piece; it takes as long as the reader is slow."""
         self._sending, self.last_sent = True, self._loop.time()
         begin = 0
-        while len(piece) - begin > MOST:  # what the server holds is a copy for each reader
-            await self._send({"type": "http.response.body", "body": piece[begin : begin + MOST], "more_body": True})
-            begin, self.last_sent = begin + MOST, self._loop.time()
+        while len(piece) - begin > SEND_BYTES:  # what the server holds is a copy for each reader
+            await self._send(
+                {"type": "http.response.body", "body": piece[begin : begin + SEND_BYTES], "more_body": True}
+            )
+            begin, self.last_sent = begin + SEND_BYTES, self._loop.time()
         await self._send({"type": "http.response.body", "body": piece[begin:], "more_body": more})
         self._sending, self.last_sent = False, self._loop.time()
 
@@ -143,8 +145,8 @@ class Streams:
                 return
             if not stream.why:
                 await stream.send(b"", more=False)
-            elif events and stream.why in FAREWELLS:
-                await stream.send(farewell(stream.why), more=False)
+            elif events and stream.why in LAST_PROBLEMS:
+                await stream.send(last_event(stream.why), more=False)
         except asyncio.CancelledError:
             if not stream.survives():
                 raise
@@ -187,9 +189,9 @@ class Streams:
                 stream.end(REFUSED)
 
 
-def farewell(why: str) -> bytes:
-    """The last event of a stream that was ended from outside."""
-    return encode_comment(retry=RETRY) + encode_event(ERROR, msgspec.json.encode(FAREWELLS[why]))
+def last_event(why: str) -> bytes:
+    """The last event of a stream that the server ends."""
+    return encode_comment(retry=RETRY) + encode_event(ERROR, msgspec.json.encode(LAST_PROBLEMS[why]))
 
 
 async def _left(receive: Receive, stream: Stream) -> None:

@@ -108,7 +108,7 @@ class Projector:
         self._steps: dict[str, int] = {}
         self._retries = 0
         self._root: Span | None = None
-        self._was: Span | None = None
+        self._previous_root: Span | None = None
         self._runs: dict[int, _Run] = {}
         #: the last attempts of runs that were ended by the end of the execution: a retry goes on with them
         self._cut: dict[int, int] = {}
@@ -173,8 +173,8 @@ class Projector:
         if self._retries:
             attributes[names.RETRIES] = self._retries
         links: list[tuple[Parent, str]] = []
-        if self._was is not None:
-            links.append((self.ids.parent(self._was.id), "retried"))
+        if self._previous_root is not None:
+            links.append((self.ids.parent(self._previous_root.id), "retried"))
         if self._original is not None:
             links.append((self._original, "original"))
         caller = read_traceparent(frame.record.get("traceparent")) if frame.kind == "retried" else None
@@ -233,7 +233,7 @@ class Projector:
             self._close_signal(number, frame, at, "dropped")
         root = self._root
         assert root is not None
-        self._root, self._was = None, root
+        self._root, self._previous_root = None, root
         root.attributes[names.STATUS] = frame.status
         if frame.error is not None:
             root.attributes[names.ERROR_TYPE] = root.error = frame.error.type
