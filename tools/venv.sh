@@ -42,10 +42,17 @@ find_python() {
 }
 
 # A finished environment is brought up to date in place; one that was never finished, or lost its Python, is made anew.
+# One that somebody has made by hand stays as it is.
+ours="$VENV/.made-by-make"
 if ! { ls "$VENV"/.stamp-* >/dev/null 2>&1 && works; }; then
+    if [ ! -e "$ours" ] && ! ls "$VENV"/.stamp-* >/dev/null 2>&1 && works; then
+        echo "$VENV is an environment that make has not made. Remove it, or name another one: make VENV=.venv-make." >&2
+        exit 1
+    fi
     python=$(find_python)
     echo "Creating $VENV with $("$python" --version) ..."
     "$python" -m venv --clear "$VENV"
+    touch "$ours"
 fi
 rm -f "$VENV"/.stamp-*
 echo "Installing $lock ..."
