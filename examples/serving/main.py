@@ -25,7 +25,8 @@ def main(port: str = "8099", file: str = "runs.db") -> None:
 
     def tell(url: str) -> None:
         print(f"serving {', '.join(flow.name for flow in flows)} at {url}, in {Path(file).resolve()}")
-        print(f"try: curl {url}/api/flows", flush=True)
+        value = """-H 'Content-Type: application/json' -d '{"value": "solar sails"}'"""
+        print(f"try: curl -N {value} {url}/api/flows/playbook/run", flush=True)
 
     flows = [playbook, brochure, saga]
     app = create_app(flows, SQLiteStore(file), worker=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -133,6 +134,15 @@ async def test_a_stream_says_what_is_wrong(store: Store, relay: Relay) -> None:
             await anext(backend.frames("one", follow=True))
         with pytest.raises(StoreUnavailable, match="may have been done"):
             await backend.get("one")
+
+
+async def test_what_was_never_sent_was_not_done() -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with HTTPBackend(url, patience=0.2) as backend:
+            with pytest.raises(StoreUnavailable, match="never sent, so nothing was done"):
+                await backend.start("talking", 1, id="one")
 
 
 async def test_a_reader_that_leaves_closes_its_connection(store: Store) -> None:

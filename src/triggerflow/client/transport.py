@@ -49,8 +49,10 @@ _GATEWAY = frozenset((408, 429, 502, 503, 504))
 class Broken(Exception):
     """A try has failed, and the next one may succeed. `error` is raised if there is no next one."""
 
-    def __init__(self, why: str, error: Exception | None = None, pause: float = 0.0) -> None:
+    def __init__(self, why: str, error: Exception | None = None, pause: float = 0.0, *, sent: bool = True) -> None:
         super().__init__(why)
+        #: whether the server may have got the call
+        self.sent = sent
         self.error = error
         #: how many seconds the server wants to be left alone
         self.pause = pause
@@ -261,6 +263,8 @@ class Retries:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.tries = 0
+        #: whether one of the tries may have got to a server
+        self._sent = False
         self._deadline = 0.0
 
     def succeeded(self) -> None:
@@ -279,6 +283,7 @@ class Retries:
         if self.tries == 0:
             self._deadline = loop.time() + patience
         self.tries += 1
+        self._sent = self._sent or broken.sent
         transport.leave(url)
         rounds, place = divmod(self.tries - 1, len(urls))
         longest = min(FIRST_PAUSE * 2 ** min(rounds, 16), LONGEST_PAUSE)
@@ -290,7 +295,8 @@ class Retries:
             if broken.error is not None:
                 raise broken.error from None
             tried = f"{', '.join(urls)}: no answer for {patience:g} s ({broken})"
-            raise StoreUnavailable(f"{tried}; whatever was asked may have been done") from None
+            done = "whatever was asked may have been done" if self._sent else "it was never sent, so nothing was done"
+            raise StoreUnavailable(f"{tried}; {done}") from None
         if self.tries == 1:
             logger.info("%s: %s; it is asked again for up to %g s", url, broken, patience)
         await asyncio.sleep(pause)
@@ -340,7 +346,9 @@ def _broken(error: "httpx2.TransportError") -> Exception:
     why = f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return StoreUnavailable(f"the server's certificate is not trusted: {text[:200]}")
-    return Broken(why)
+    import httpx2
+
+    return Broken(why, sent=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout))
 
 
 def _is_visible(text: str) -> bool:
