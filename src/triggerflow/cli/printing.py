@@ -9,10 +9,11 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
+from ..terminal.plain import has_colours
 from ..terminal.safe import cut
 from ..terminal.safe import width as columns_of
 
@@ -22,21 +23,15 @@ COLOURS = {"created": 36, "running": 36, "waiting": 33, "completed": 32, "failed
 LEAST, SMALLEST = 12, 4
 
 
-def has_colours(stream: Any = None) -> bool:
-    """Whether to print colours: on a terminal, unless NO_COLOR is set or it is a dumb one."""
-    stream = stream or sys.stdout
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 class Painted(str):
     """A text of our own words that may have colours: it is printed as it is."""
 
     __slots__ = ()
 
 
-def coloured(text: str, colour: int, stream: Any = None) -> Painted:
-    """The text in a colour, where there are colours."""
-    return Painted(f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colours(stream) else text)
+def coloured(text: str, colour: int, stream: TextIO | None = None) -> Painted:
+    """The text in a colour, where the stream (default: standard output) has colours."""
+    return Painted(f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colours(stream or sys.stdout) else text)
 
 
 def harmless(text: str, keep: str = "\n\t") -> str:

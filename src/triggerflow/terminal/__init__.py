@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TextIO
 
 from .._core.state import StatusName
@@ -14,7 +13,7 @@ from ..run.environment import Environment
 from . import safe
 from .feed import Feed
 from .model import Happened, Model
-from .plain import COLUMNS, Plain
+from .plain import COLUMNS, Plain, has_colours, is_screen
 
 __all__ = ["watch"]
 
@@ -41,7 +40,7 @@ async def watch(
     file: TextIO = sys.stdout if out is None else out
     if plain is None:
         # Textual paints on standard error
-        plain = os.environ.get("TERM") == "dumb" or not all(map(_is_screen, (file, sys.stdin, sys.stderr)))
+        plain = os.environ.get("TERM") == "dumb" or not all(map(is_screen, (file, sys.stdin, sys.stderr)))
     if plain:
         return await _watch_plain(backend, id, file, width)
     try:
@@ -54,12 +53,11 @@ async def watch(
 
 
 async def _watch_plain(backend: Backend, id: str, out: TextIO, width: int | None) -> StatusName:
-    screen = _is_screen(out)
+    screen = is_screen(out)
     if width is None:
         width = shutil.get_terminal_size((80, 24)).columns if screen else COLUMNS
     model = Model(id)
-    colour = screen and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    plain = Plain(model, columns=width, colour=colour)
+    plain = Plain(model, columns=width, colour=has_colours(out))
 
     def told(it: list[Happened], frame: Frame) -> None:
         write(out, plain.lines(it, frame.at))
@@ -78,9 +76,3 @@ def write(out: TextIO, lines: Iterable[str]) -> None:
     if text:
         out.write(text.encode(encoding, "backslashreplace").decode(encoding))
         out.flush()
-
-
-def _is_screen(file: TextIO | None) -> bool:
-    with suppress(ValueError, OSError):
-        return file is not None and file.isatty()
-    return False

@@ -4,7 +4,10 @@ A line has the seconds since the start, a word for what has happened, the step a
 written, and depends on nothing but the frames (and the width).
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import TextIO
 
 from ..stores.protocol import FINAL_STATUSES
 from . import safe
@@ -28,6 +31,18 @@ _COLOURS = {
 }
 #: What happens to an item of a for_each as it should; only the end of the item is told.
 _OF_ITEMS = frozenset(("running", "done"))
+
+
+def is_screen(file: TextIO | None) -> bool:
+    """Whether a file is a terminal."""
+    with suppress(ValueError, OSError):
+        return file is not None and file.isatty()
+    return False
+
+
+def has_colours(file: TextIO | None) -> bool:
+    """Whether to print colours: on a terminal, unless NO_COLOR is set or it is a dumb one."""
+    return is_screen(file) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Plain:
