@@ -13,7 +13,7 @@ from ..backend.shapes import Shape
 PROBLEM = "application/problem+json"
 
 
-class NotAllowed(errors.UsageError, PermissionError):
+class NotAllowed(errors.UsageError):
     """The server does not take this call with this token: there is none, it is wrong, or its scope is too small."""
 
 

@@ -223,6 +223,7 @@ class Mirror:
         runtime.thread = None if runtime.environment.any_thread else current_thread().ident
         async with self._lock:
             await self._restore(await self._read_row())
+        self._require_shown()
         limit = runtime.options.journal_limit if runtime.options.attended else 0
         runtime.journal = RingJournal(limit, () if runtime.journal is None else runtime.journal.observers)
         runtime.journal.first = runtime.machine.state.records
@@ -251,9 +252,11 @@ class Mirror:
         return row
 
     async def catch_up(self) -> ExecutionRow:
-        """Replay the records that are new. Returns the row of the execution. Raises `StoreError`."""
+        """Replay the records that are new. Returns the row of the execution. Raises `StoreError`, and the reason if the
+        mirror was given up meanwhile."""
         async with self._lock:
             row = await self._read_row()
+            self._require_shown()
             state = self._runtime.machine.state
             if row.definition != self._definition or row.records < state.records:
                 await self._restore(row)
@@ -264,6 +267,11 @@ class Mirror:
             elif row.status not in FINAL_STATUSES:
                 await self._read_children(row)
             return row
+
+    def _require_shown(self) -> None:
+        """Raise the reason if the mirror was given up while it read: whoever waits in it then is never woken."""
+        if self._log.suspended is not None:
+            raise self._log.suspended
 
     async def _replay(self, row: ExecutionRow) -> None:
         runtime = self._runtime
