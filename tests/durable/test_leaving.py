@@ -425,3 +425,31 @@ async def test_a_chunk_may_do_without() -> None:
     data, flow = MemoryData(), working(use)
     async with MemoryStore(data) as web, opened(data, working(use), poll=0.1):
         assert await (await flow.async_submit(1, store=web)).async_get_result() == "nothing"
+
+
+# -- a worker that is cancelled while it begins ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turns", range(40))
+async def test_a_worker_that_is_cancelled_while_it_begins_gives_all_back(turns: int) -> None:
+    """Also executions that it has opened a moment before."""
+    flow = TriggerFlow(name="beginning")
+
+    async def work(data: Data) -> None:
+        await asyncio.sleep(10**6)
+
+    flow.to(work).end()
+    async with MemoryStore() as store:
+        for id in ("a", "b", "c"):
+            await flow.async_submit(1, store=store, id=id)
+
+        async def run() -> None:
+            async with Worker(store, flow):
+                await asyncio.sleep(10**6)
+
+        task = asyncio.create_task(run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert [row.owner for row in await store.executions()] == [None] * 3

@@ -188,9 +188,10 @@ class Worker:
             if root.runs_here:  # a sub-flow is suspended with its parent
                 why = ExecutionSuspended(f"{root.runtime!r} was suspended: its worker stops")
                 departures.append(Departure(root, why))
+        leaving = {it.execution for it in departures}  # some of them were opened, and not yet taken out of `_claimed`
         for id in self._claimed:  # suspended here, because the store failed, and not opened again yet
             known: Stored | None = self._session.live.get(id)
-            if known is not None and known.stops:
+            if known is not None and known not in leaving and known.stops:
                 why = ExecutionSuspended(f"{known.runtime!r} was suspended: its worker stops")
                 departures.append(Departure(known, why))
         for departure in departures:
