@@ -571,6 +571,16 @@ class ChangesConformance:
             assert row.error is None
             assert await ids("valueerror") == []
 
+    async def test_an_execution_that_fails_again_in_the_append_that_reopens_it(self) -> None:
+        """Its status and due time are as before, but its owner has changed twice."""
+        async with self.open_store() as store:
+            await store.append([new("x", status="failed")])
+            await store.claim("x")
+            await store.append([more("x", 0, b"again", status="failed", reopens=True)])
+            row = await store.find("x")
+            assert row is not None
+            assert (row.status, row.owner, row.records) == ("failed", None, 1)
+
     async def test_how_many_executions_there_are(self) -> None:
         async with self.open_store() as store:
             assert await store.counts() == {}

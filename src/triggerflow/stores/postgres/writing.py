@@ -58,7 +58,8 @@ class _Call:
             )
         self.records(held.key, enumerate(add.records, held.records), add.at)
         ends, error = add.status in FINAL_STATUSES, _error(add)
-        if add.create is None and (add.status != held.status or add.due != held.due or error or held.failed):
+        changes = add.status != held.status or add.due != held.due or error or held.failed or add.reopens
+        if add.create is None and changes:
             self._change(held.key, add, ends, error)
         if error:
             self._put_words(held.key, error)

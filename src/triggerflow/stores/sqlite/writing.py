@@ -111,6 +111,8 @@ class _Batch:
             if add.reopens:
                 connection.execute("UPDATE executions SET error = NULL WHERE key = ?", (key,))
                 connection.execute("DELETE FROM words WHERE execution = ? AND kind = 1", (key,))
+                if ends:  # again, in the same way: the row does not change, but for the owner that reopened it
+                    connection.execute("UPDATE executions SET owner = NULL WHERE key = ?", (key,))
             if ends and add.error:
                 connection.execute("UPDATE executions SET error = ? WHERE key = ?", (add.error, key))
                 listing.put_words(connection, key, {}, add.error)
