@@ -426,7 +426,8 @@ async def test_an_execution_that_ends_in_time_hears_nothing_of_its_limit() -> No
     assert await flow.create_execution().async_start(2) == 2
     assert now() == 0
     loop: Any = asyncio.get_running_loop()
-    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # noqa: SLF001 - asyncio has no other way
+    timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # noqa: SLF001 - asyncio has no other way
+    assert [timer for timer in timers if timer.when() >= 9] == []  # a store may pause for some milliseconds
 
 
 @pytest.mark.parametrize(
