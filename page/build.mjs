@@ -1,0 +1,19 @@
+// Builds the page into the Python package, where the server finds it: `node build.mjs`. The same sources give the same
+// bytes, so that CI can compare. `--tests` bundles tests/*.test.ts(x) for `node --test`, `--watch` builds at each change.
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import * as esbuild from "esbuild";
+
+const OUT = process.env.OUT ?? new URL("../src/triggerflow/server/static/", import.meta.url).pathname;
+const common = { bundle: true, format: "esm", target: "es2022", jsx: "automatic", jsxImportSource: "preact", charset: "utf8", logLevel: "warning" };
+
+if (process.argv.includes("--tests")) {
+  rmSync(".tests", { recursive: true, force: true });
+  const tests = readdirSync("tests").filter((name) => /\.test\.tsx?$/.test(name)).map((name) => `tests/${name}`);
+  await esbuild.build({ ...common, entryPoints: tests, outdir: ".tests", outExtension: { ".js": ".test.mjs" }, platform: "node", sourcemap: "inline" });
+} else {
+  mkdirSync(OUT, { recursive: true });
+  cpSync("index.html", `${OUT}index.html`);
+  const options = { ...common, entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" }, outdir: OUT, minify: true, legalComments: "none" };
+  if (process.argv.includes("--watch")) await (await esbuild.context(options)).watch();
+  else await esbuild.build(options);
+}

@@ -1,0 +1,2 @@
+import { render } from "preact";
+render(<p>TriggerFlow</p>, document.getElementById("page")!);
