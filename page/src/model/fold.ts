@@ -235,6 +235,11 @@ class At implements Moment {
   }
 }
 
+/** A track without frames. */
+export function newTrack(id: string): Track {
+  return new Fold(id);
+}
+
 /** The frames of one execution, folded. */
 export class Fold implements Track {
   readonly frames: Frame[] = [];
