@@ -17,7 +17,7 @@ import {
   type Draft, type Misfit, type Shape,
 } from "./schema";
 
-export interface FormProps {
+export interface SchemaFormProps {
   /** What the value has to be; `{}` takes any JSON. */
   schema: Schema;
   /** What to begin with instead of the defaults of the schema. */
@@ -52,14 +52,14 @@ function keepDraft(name: string | undefined, it: Kept): void {
   if (kept.size > KEPT) kept.delete(kept.keys().next().value!);
 }
 
-export function SchemaForm(props: FormProps) {
+export function SchemaForm(props: SchemaFormProps) {
   const text = stringify(props.schema);
   // lists are read again and again; the same schema in a new object is no reason to begin anew
   const root = useMemo(() => props.schema, [text]);
   return <Whole key={`${props.keep ?? ""} ${text}`} {...props} schema={root} schemaText={text} />;
 }
 
-function Whole({ schema: root, schemaText, value, onSubmit, submit, busy = false, problem = null, disabled = "", keep, label, extra }: FormProps & { schemaText: string }) {
+function Whole({ schema: root, schemaText, value, onSubmit, submit, busy = false, problem = null, disabled = "", keep, label, extra }: SchemaFormProps & { schemaText: string }) {
   const id = useId();
   const form = useRef<HTMLFormElement>(null);
   const [{ draft, json }, setHeld] = useState<Omit<Kept, "schema">>(() => {
