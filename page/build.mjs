@@ -13,7 +13,7 @@ if (process.argv.includes("--tests")) {
   await esbuild.build({ ...common, entryPoints: tests, outdir: TESTS, outExtension: { ".js": ".mjs" }, platform: "node", sourcemap: "inline" });
 } else {
   mkdirSync(OUT, { recursive: true });
-  cpSync("index.html", `${OUT}index.html`);
+  for (const name of ["index.html", "icon.svg"]) cpSync(name, `${OUT}${name}`);
   const options = { ...common, entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" }, outdir: OUT, minify: true, legalComments: "none" };
   if (process.argv.includes("--watch")) await (await esbuild.context(options)).watch();
   else await esbuild.build(options);
