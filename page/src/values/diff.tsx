@@ -1,0 +1,3 @@
+export function Diff({ one, other }: { one: unknown; other: unknown }) {
+  return <pre>{JSON.stringify(one)} {JSON.stringify(other)}</pre>;
+}
