@@ -2,7 +2,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { get } from "../wire/http";
-import { now } from "./clock";
 import { sinceOf, NO_FILTER, type Counts, type Range } from "./filter";
 
 /** Call something later, and not more often than every `pause` milliseconds. It waits while the page is hidden. */
@@ -51,7 +50,7 @@ export function useCounts(range: Range): Counts | null {
   const [, draw] = useState(0);
   const read = async (): Promise<void> => {
     try {
-      kept.set(range, await get<Counts>("counts", { since: sinceOf({ ...NO_FILTER, range }, now()) }));
+      kept.set(range, await get<Counts>("counts", { since: sinceOf({ ...NO_FILTER, range }, Date.now() / 1000) }));
       draw((it) => it + 1);
     } catch {
       // The list itself says what is wrong; these numbers come with the next change.

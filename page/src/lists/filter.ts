@@ -21,15 +21,16 @@ export interface Filter {
 }
 
 /** The same in words: how a filter stands in the address. What is not there does not limit. */
-export interface FilterWords { flow?: string; status?: Status[]; text?: string; label?: string; range?: string; parent?: string }
+export interface FilterWords { flow?: string; status?: string; text?: string; label?: string; range?: string; parent?: string }
 
 export const NO_FILTER: Filter = { flow: "", status: [], text: "", labels: [], range: "", parent: "" };
 
 /** Reads the words of an address. What makes no sense there does not limit. */
 export function filterOf(words: FilterWords): Filter {
+  const status = new Set(words.status?.split(","));
   return {
     flow: words.flow ?? "",
-    status: STATUSES.filter((it) => words.status?.includes(it)),
+    status: STATUSES.filter((it) => status.has(it)),
     text: words.text ?? "",
     labels: readLabels(words.label ?? ""),
     range: words.range !== undefined && Object.hasOwn(RANGES, words.range) ? (words.range as Range) : "",
@@ -40,7 +41,7 @@ export function filterOf(words: FilterWords): Filter {
 export function wordsOf(filter: Filter): FilterWords {
   const words: FilterWords = {};
   if (filter.flow) words.flow = filter.flow;
-  if (filter.status.length) words.status = [...filter.status];
+  if (filter.status.length) words.status = filter.status.join(",");
   if (filter.text) words.text = filter.text;
   if (filter.labels.length) words.label = filter.labels.map((pair) => pair.map(escaped).join(":")).join(",");
   if (filter.range) words.range = filter.range;

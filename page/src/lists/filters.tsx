@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { LOOK, type Status } from "../status";
 import { keyOf, NO_FILTER, RANGES, STATUSES, type Filter, type Range } from "./filter";
-import { oneLine, shortId } from "./words";
+import { line } from "../values/text";
+import { shortId } from "./words";
 
 interface FiltersProps {
   filter: Filter;
@@ -28,7 +29,7 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
       <div class="list-chips" role="group" aria-label="Status">
         {STATUSES.map((status) => (
           <button
-            key={status} type="button" class="list-chip" data-state={status} aria-pressed={filter.status.includes(status)}
+            key={status} type="button" class={`list-chip is-${status}`} aria-pressed={filter.status.includes(status)}
             onClick={() => toggle(status)}
           >
             <span class="list-sign" aria-hidden="true">{LOOK[status].sign}</span>
@@ -39,24 +40,24 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
       </div>
       <div class="list-fields">
         <Search text={filter.text} onText={(text) => onChange({ text }, true)} />
-        <select class="list-flows" aria-label="Flow" value={filter.flow} onChange={(event) => onChange({ flow: event.currentTarget.value })}>
+        <select class="input list-flows" aria-label="Flow" value={filter.flow} onChange={(event) => onChange({ flow: event.currentTarget.value })}>
           <option value="">All flows</option>
-          {names.map((name) => <option key={name} value={name}>{oneLine(name, 80)}</option>)}
+          {names.map((name) => <option key={name} value={name}>{line(name, 80)}</option>)}
         </select>
         <select
-          class="list-range" aria-label="Started" value={filter.range}
+          class="input list-range" aria-label="Started" value={filter.range}
           onChange={(event) => onChange({ range: event.currentTarget.value as Range })}
         >
           {Object.entries(RANGES).map(([range, { word }]) => <option key={range} value={range}>{word}</option>)}
         </select>
         {filter.labels.map(([name, value]) => (
           <Limit
-            key={name} text={`${oneLine(name, 30)}: ${oneLine(value, 40)}`}
+            key={name} text={`${line(name, 30)}: ${line(value, 40)}`}
             onRemove={() => onChange({ labels: filter.labels.filter(([it]) => it !== name) })}
           />
         ))}
         {filter.parent && <Limit text={`Sub-flows of ${shortId(filter.parent)}`} onRemove={() => onChange({ parent: "" })} />}
-        <button type="button" class="list-clear" disabled={!limited} onClick={() => onChange(NO_FILTER)}>Clear</button>
+        <button type="button" class="button quiet list-clear" disabled={!limited} onClick={() => onChange(NO_FILTER)}>Clear</button>
       </div>
     </div>
   );
@@ -72,7 +73,7 @@ function Limit({ text, onRemove }: { text: string; onRemove: () => void }) {
 
 function Search({ text, onText }: { text: string; onText: (text: string) => void }) {
   const [typed, setTyped] = useState(text);
-  const timer = useRef<ReturnType<typeof setTimeout>>();
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const sent = useRef(text);
   useEffect(() => {
     if (text !== sent.current) setTyped(text); // it was changed elsewhere: by a link, or the history
@@ -86,7 +87,7 @@ function Search({ text, onText }: { text: string; onText: (text: string) => void
   };
   return (
     <input
-      id="list-search" class="list-search" type="search" aria-label="Search by the beginning of an id or a label, or by a word of the error"
+      id="list-search" class="input list-search" type="search" aria-label="Search by the beginning of an id or a label, or by a word of the error"
       placeholder="Id, label or word of the error" maxLength={500} value={typed} autocomplete="off" spellcheck={false}
       onInput={(event) => {
         const { value } = event.currentTarget;

@@ -1,10 +1,12 @@
 /** One row of the list of runs. */
 import { useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { LOOK } from "../status";
+import { ago, duration, exact } from "../app/time";
+import { Mark } from "../app/ui";
+import { line } from "../values/text";
 import type { ExecutionInfo } from "../wire/types";
 import type { Filter } from "./filter";
-import { age, duration, exact, labelsOf, oneLine, shortId, taken, what } from "./words";
+import { labelsOf, shortId, taken, what } from "./words";
 
 interface RowProps {
   /** undefined: it is on its way. */
@@ -30,7 +32,6 @@ export function Row({ info, number, height, at, filter, active, gone, onLabel }:
       </div>
     );
   }
-  const look = LOOK[info.status] ?? { sign: "·", word: info.status };
   const said = what(info, at);
   const labels = labelsOf(info);
   const tab = active ? 0 : -1;
@@ -40,25 +41,23 @@ export function Row({ info, number, height, at, filter, active, gone, onLabel }:
       class={`list-row${active ? " list-active" : ""}${gone ? " list-gone" : ""}`}
       title={gone ? "It does not fit the filter any more" : undefined}
     >
-      <span role="gridcell" class="list-status" data-state={info.status}>
-        <span class="list-sign" aria-hidden="true">{look.sign}</span> <span>{look.word}</span>
-      </span>
+      <span role="gridcell" class="list-status"><Mark status={info.status} /></span>
       <span role="gridcell" class="list-name">
         <Link class="list-link" to={{ view: "execution", id: info.id }} tabIndex={tab} title={info.id.slice(0, 600)}>
-          <span class="list-flow">{oneLine(info.flow, 100)}</span> <span class="list-id">{shortId(info.id)}</span>
+          <span class="list-flow">{line(info.flow, 100)}</span> <span class="list-id">{shortId(info.id)}</span>
         </Link>
         <Copy text={info.id} tab={tab} />
       </span>
       <span role="gridcell" class="list-what">
         {said.text && (
-          <span class={`list-said-${said.tone}`} title={info.error ? info.error.slice(0, 2000) : undefined}>
+          <span class={`list-note ${said.tone}`} title={info.error ? info.error.slice(0, 2000) : undefined}>
             {said.tone === "ask" && <span aria-hidden="true">? </span>}
             {said.text}
           </span>
         )}
         {labels.slice(0, LABELS).map(([name, value]) => {
           const chosen = filter.labels.some(([key, it]) => key === name && it === value);
-          const shown = `${oneLine(name, 30)}: ${oneLine(value, 40)}`;
+          const shown = `${line(name, 30)}: ${line(value, 40)}`;
           return chosen
             ? <span key={name} class="list-label" data-chosen>{shown}</span>
             : (
@@ -75,7 +74,7 @@ export function Row({ info, number, height, at, filter, active, gone, onLabel }:
         )}
       </span>
       <span role="gridcell" class="list-age">
-        <time dateTime={new Date(info.created * 1000).toISOString()} title={exact(info.created)}>{age(info.created, at)}</time>
+        <time dateTime={new Date(info.created * 1000).toISOString()} title={exact(info.created)}>{ago(info.created, at)}</time>
       </span>
       <span role="gridcell" class="list-took">{info.status === "created" ? "" : duration(taken(info, at))}</span>
     </div>

@@ -3,26 +3,25 @@ import "./lists.css";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { useChanges } from "../app/live";
-import { currentRoute, go, type Route } from "../app/route";
+import { currentRoute, go, type RunsRoute } from "../app/route";
+import { Trouble, useNow } from "../app/ui";
 import { get, HttpError, path, problemOf } from "../wire/http";
 import type { ExecutionInfo, ExecutionPage } from "../wire/types";
-import { now, useNow } from "./clock";
 import { useCounts, usePaced } from "./counts";
 import { countable, countsOf, filterOf, keyOf, NO_FILTER, wordsOf, type Filter } from "./filter";
 import { Filters } from "./filters";
 import { Row } from "./row";
 import { MOST_ROWS, Rows } from "./rows";
-import { Failure } from "./states";
 import { useRowHeight, useWindow } from "./window";
 import { count } from "./words";
-
-type RunsRoute = Extract<Route, { view: "runs" }>;
 
 /** Lists that were looked at, the newest last: who comes back finds them as they were. */
 const kept = new Map<string, Rows>();
 const MOST_KEPT = 4;
 /** After a movement of the pointer over the list, nothing in it moves for so long. */
 const STILL = 1500;
+/** How many rows beyond those that are drawn are read before somebody gets there. */
+const AHEAD = 100;
 /** How many rows a list without a known length seems to have below those that are here. */
 const BELOW = 30;
 
@@ -36,7 +35,7 @@ const source = {
       throw error;
     }
   },
-  now,
+  now: () => Date.now() / 1000,
 };
 
 function rowsOf(filter: Filter): Rows {
@@ -48,7 +47,7 @@ function rowsOf(filter: Filter): Rows {
   return found;
 }
 
-export function RunsPage({ route }: { route: RunsRoute }) {
+export function Runs({ route }: { route: RunsRoute }) {
   const key = keyOf(filterOf(route));
   const filter = useMemo(() => filterOf(route), [key]);
   const list = useMemo(() => rowsOf(filter), [filter]);
@@ -107,12 +106,12 @@ export function RunsPage({ route }: { route: RunsRoute }) {
     };
   }, [list]);
 
-  useEffect(() => void list.need(last), [list, last, list.loading]);
+  useEffect(() => void list.need(last + AHEAD), [list, last, list.loading]);
 
   // The same place as before, for who comes back; the top for another filter.
   useLayoutEffect(() => {
     if (place.current && list.place > 0) view.scrollTo(list.place);
-    else if (!place.current && view.place() > 0) view.scrollTo(0);
+    else if (!place.current && view.place() > 0) view.toTop();
     if (place.current && list.focused) grid.current?.focus({ preventScroll: true });
     place.current = false;
     return () => {
@@ -136,11 +135,11 @@ export function RunsPage({ route }: { route: RunsRoute }) {
     go({ view: "runs", ...wordsOf({ ...filter, ...next }) }, { replace });
   };
   const showNew = (): void => {
-    if (!list.show()) draw((it) => it + 1);
-    view.scrollTo(0);
+    list.show();
+    view.toTop();
   };
 
-  const place_of_active = list.active === null ? -1 : list.rows.findIndex((row) => row.id === list.active);
+  const activeRow = list.active === null ? -1 : list.rows.findIndex((row) => row.id === list.active);
   const choose = (row: number): void => {
     const found = list.rows[Math.max(0, Math.min(row, here - 1))];
     if (found === undefined) return;
@@ -150,7 +149,7 @@ export function RunsPage({ route }: { route: RunsRoute }) {
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.target !== grid.current || event.ctrlKey || event.metaKey || event.altKey) return;
-    const active = place_of_active;
+    const active = activeRow;
     const start = Math.max(0, Math.ceil(view.place()));
     const screen = Math.max(1, Math.floor(innerHeight / height) - 3);
     const moves: Record<string, () => void> = {
@@ -190,20 +189,20 @@ export function RunsPage({ route }: { route: RunsRoute }) {
 
   return (
     <section class="list-page" aria-labelledby="list-title">
-      <div class="list-head">
+      <div class="page-head">
         <h1 id="list-title">Runs</h1>
-        <p class="list-total">{total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}</p>
+        <p class="muted number">{total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}</p>
       </div>
       <Filters filter={filter} sums={countable({ ...filter, status: [] }) ? sums : null} flows={Object.keys(counts ?? {})} onChange={change} />
       {failed ? (
-        <Failure title="The runs could not be read" problem={problemOf(list.problem)} onAgain={() => void list.again()} />
+        <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
       ) : nothing ? (
         <div class="list-empty">
           {isFiltered ? (
             <>
               <h2>No runs match</h2>
               <p>Take a wider time, or fewer words.</p>
-              <button type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
+              <button class="button" type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
             </>
           ) : (
             <>
@@ -217,7 +216,7 @@ export function RunsPage({ route }: { route: RunsRoute }) {
         <div
           ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label={`Runs. Arrow keys choose a run, Enter opens it.`}
           aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
-          aria-activedescendant={place_of_active >= first && place_of_active <= last ? `list-row-${place_of_active}` : undefined}
+          aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
           onKeyDown={onKeyDown}
           onPointerMove={() => { pointed.current = performance.now(); }}
           onPointerDown={() => { pointed.current = performance.now(); }}
@@ -238,11 +237,11 @@ export function RunsPage({ route }: { route: RunsRoute }) {
       )}
       <div class="list-end">
         {list.problem !== null && here > 0 && (
-          <Failure title="More could not be read" problem={problemOf(list.problem)} onAgain={() => void list.again()} />
+          <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
         )}
         {here >= MOST_ROWS && <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>}
       </div>
-      <p class="list-said" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>
+      <p class="unseen" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>
     </section>
   );
 }

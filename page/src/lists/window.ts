@@ -36,6 +36,8 @@ export interface Window {
   place(): number;
   /** Let the view begin at a place. */
   scrollTo(place: number): void;
+  /** Let the view begin with what is above the list. */
+  toTop(): void;
   /** Scroll by so many rows. */
   scrollBy(rows: number): void;
   /** Scroll as little as needed to see a whole row. `margin`: what covers the view at its top, in pixels. */
@@ -98,6 +100,10 @@ export function useWindow(
     span,
     place: () => Math.max(0, top() / rowHeight),
     scrollTo: (place) => move(place * rowHeight - top()),
+    toTop: () => {
+      if (space.current !== null) scrollerOf(space.current).scrollTop = 0;
+      look();
+    },
     scrollBy: (rows) => move(rows * rowHeight),
     reveal: (row, margin = 0) => {
       const element = space.current;
