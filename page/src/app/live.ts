@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { newTrack } from "../model/fold";
 import type { Track } from "../model/track";
 import { listen, type Connection, type Listening, type ServerEvent } from "../wire/events";
+import { parse } from "../wire/json";
 import { get, HttpError, isAbort, isSignedIn, onSignIn, path, problemOf } from "../wire/http";
 import type { ChangesInfo, ExecutionInfo, Frame, Problem } from "../wire/types";
 
@@ -187,8 +188,7 @@ export class Execution {
   /** Take frames as they come: they are read and drawn once per picture, not once per frame. */
   take(events: readonly ServerEvent[]): void {
     for (const event of events) this.waiting.push(event.data);
-    const last = events.at(-1)!;
-    this.received = (JSON.parse(last.data) as Frame).number;
+    this.received = parseInt(events.at(-1)!.id, 10); // "<number>" or "<number>:<cursor>"
     if (this.scheduled) return;
     this.scheduled = true;
     const many = this.info !== null && this.received + PAGE < this.info.frames;
@@ -201,7 +201,7 @@ export class Execution {
     const texts = this.waiting;
     this.waiting = [];
     if (texts.length === 0) return;
-    this.add(JSON.parse(`[${texts.join(",")}]`) as Frame[]);
+    this.add(texts.map((text) => parse(text) as Frame));
   };
 
   private add(frames: readonly Frame[]): void {

@@ -114,21 +114,3 @@ export function labels(axis: Axis, began: number, whole: number, now: number, co
   }
   return found.sort((one, other) => one.place - other.place);
 }
-
-/** A length of time in at most seven columns: 12 ms, 0.3 s, 12 s, 3m 05s, 2h 10m, 3d 4h. */
-export function duration(seconds: number): string {
-  const known = Math.max(seconds, 0);
-  if (known < 0.0995) return known < 0.0005 ? "0 ms" : `${Math.round(known * 1000)} ms`;
-  if (known < 9.95) return `${known.toFixed(1)} s`;
-  const whole = Math.round(known);
-  const two = (number: number): string => String(number).padStart(2, "0");
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}m ${two(whole % 60)}s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)}h ${two(Math.floor((whole % 3600) / 60))}m`;
-  return `${Math.floor(whole / 86400)}d ${Math.floor((whole % 86400) / 3600)}h`;
-}
-
-/** The same for a round time: 2 s, 5m, 1h. */
-export function roundDuration(seconds: number): string {
-  return duration(seconds).replace(".0 s", " s").replace("m 00s", "m").replace("h 00m", "h").replace("d 0h", "d");
-}

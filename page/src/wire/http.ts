@@ -1,4 +1,5 @@
 /** Calls of the server. Paths are relative to where the page is mounted: "executions" is `<mount>/api/executions`. */
+import { parse, stringify } from "./json";
 import type { Problem } from "./types";
 
 export type QueryValue = string | number | boolean | readonly (string | number)[] | null | undefined;
@@ -181,7 +182,7 @@ export async function request(
   let answer: Response;
   try {
     answer = await fetch(address(path, query), {
-      method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-cache",
+      method, headers: sent, signal, body: body === undefined ? undefined : stringify(body), cache: "no-cache",
     });
   } catch (error) {
     if (isAbort(error)) throw error;
@@ -208,7 +209,7 @@ async function readProblem(answer: Response): Promise<Problem> {
 async function json<T>(answer: Promise<Response>): Promise<T> {
   const found = await answer;
   try {
-    return (await found.json()) as T;
+    return parse(await found.text()) as T;
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new HttpError(UNREACHABLE); // it was cut
