@@ -1,20 +1,16 @@
 /** Reads the open questions, and keeps what was read up to date. */
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { get, HttpError, isSignedIn, newKey, path, post, problemOf } from "../wire/http";
+import { get, HttpError, isSignedIn, path, post, problemOf } from "../wire/http";
 import type { Done, Problem, QuestionInfo, QuestionPage } from "../wire/types";
 import { FIRST, idOf, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
-
-export type Outcome = { done: true } | { done: false; problem: Problem };
 
 let shown: readonly Asked[] | null = null;
 let more = false;
 let wanted = FIRST;
 let problem: Problem | null = null;
 const mine = new Set<string>();
-/** The key of an answer that may have come or not: the same answer is sent with the same key again. */
-const keys = new Map<string, { value: string; key: string }>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
 
@@ -55,24 +51,19 @@ export function sweep(kept: ReadonlySet<string> = new Set()): void {
   tell();
 }
 
-/** Answer a question. One that is not open any more is marked as that. */
-export async function answer(question: QuestionInfo, value: unknown): Promise<Outcome> {
+/** Answer a question; `intent`: the same answer with the same one happens once. One that is not open any more is marked
+ * as that, every other problem is thrown. */
+export async function answer(question: QuestionInfo, value: unknown, intent: string): Promise<void> {
   const id = idOf(question);
-  const text = JSON.stringify(value);
-  const sent = keys.get(id)?.value === text ? keys.get(id)! : { value: text, key: newKey() };
-  keys.set(id, sent);
   try {
-    await post<Done>(path("executions", question.execution, "interrupts", question.id), { value }, { idempotency: sent.key });
+    await post<Done>(path("executions", question.execution, "interrupts", question.id), { value }, { idempotency: intent });
   } catch (error) {
-    const found = problemOf(error);
-    const over = error instanceof HttpError && OVER.has(found.code);
-    if (!over) return { done: false, problem: found };
+    if (!(error instanceof HttpError && OVER.has(error.problem.code))) throw error;
     close(id, "elsewhere");
-    return { done: true };
+    return;
   }
   mine.add(id);
   close(id, "mine");
-  return { done: true };
 }
 
 /** The problems of an answer that say that nobody is asked any more. */

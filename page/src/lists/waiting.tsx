@@ -174,19 +174,7 @@ function titleOf(question: QuestionInfo): string {
 
 function Answering({ question }: { question: QuestionInfo }) {
   const { readOnly } = useAccess();
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
   const payload = usePayload(question);
-  const send = async (value: unknown): Promise<void> => {
-    if (busy) return;
-    setBusy(true);
-    setProblem(null);
-    const outcome = await answer(question, value);
-    if (!outcome.done) {
-      setProblem(outcome.problem);
-      setBusy(false);
-    }
-  };
   return (
     <>
       <div class="ask-payload">
@@ -194,7 +182,10 @@ function Answering({ question }: { question: QuestionInfo }) {
           : payload.loading ? <p class="muted">The question is large; it is being read.</p>
           : payload.value !== null && <Value value={payload.value} open={2} />}
       </div>
-      <SchemaForm schema={question.schema} submit="Answer" onSubmit={(value) => void send(value)} busy={busy} problem={problem} disabled={readOnly} />
+      <SchemaForm
+        schema={question.schema} submit="Answer" keep={idOf(question)} disabled={readOnly} label={titleOf(question)}
+        onSubmit={(value, intent) => answer(question, value, intent)}
+      />
     </>
   );
 }
