@@ -101,9 +101,3 @@ function SubFlows({ info, has }: { info: ExecutionInfo; has: boolean }) {
     </Part>
   );
 }
-
-/** The addresses of the executions that this one is part of, the outermost first. */
-export function ancestors(id: string): string[] {
-  const parts = id.split("/");
-  return parts.slice(0, -1).map((_, at) => parts.slice(0, at + 1).join("/"));
-}
