@@ -1,10 +1,9 @@
 /**
- * The open questions of the execution, and of its sub-flows: one at a time, in a place of its own above everything else.
- * The place has one height while it is closed and one while it is open, so that nothing below moves when a question comes,
- * is answered here or is answered elsewhere.
+ * The open questions of the execution, and of its sub-flows, one at a time: what is asked, who asks, and the form to answer.
+ * A question that is answered, here or elsewhere, says so in the room that it had, so that nothing below it moves.
  */
 import "./questions.css";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { ago, exact } from "../app/time";
 import { Loading, Trouble, useNow } from "../app/ui";
@@ -12,7 +11,6 @@ import { SchemaForm } from "../forms/form";
 import { says } from "../forms/problem";
 import { answer, idOf, usePayload } from "../forms/question";
 import type { Moment, Question } from "../model/track";
-import { FINAL } from "../status";
 import { line } from "../values/text";
 import { Value } from "../values/value";
 import { get, isAbort, problemOf } from "../wire/http";
@@ -75,16 +73,9 @@ export function Questions(props: QuestionsProps) {
 function Panel({ info, moment, live, readOnly, onRun }: QuestionsProps) {
   const { questions, more, problem, again } = useOpenQuestions(info.id, live ? [...moment.questions.keys()].join("\n") : "");
   const [shown, setShown] = useState<Shown | null>(null);
-  const [open, setOpen] = useState<boolean | null>(null);
-  const [large, setLarge] = useState(false);
   const answered = useRef(new Set<string>());
   const body = useRef<HTMLDivElement>(null);
-  // An execution that asks nothing and has ended has no place for questions; one that runs keeps the place to its end.
-  const [needed, setNeeded] = useState(false);
-  const isNeeded = needed || !FINAL.has(info.status) || moment.questions.size > 0;
-  useEffect(() => {
-    if (isNeeded && !needed) setNeeded(true);
-  }, [isNeeded]);
+  const height = useRef(0);
 
   const all = (questions ?? []).filter((it) => !answered.current.has(idOf(it)));
   const at = shown === null ? -1 : all.findIndex((it) => idOf(it) === idOf(shown.question));
@@ -94,26 +85,19 @@ function Panel({ info, moment, live, readOnly, onRun }: QuestionsProps) {
       if (all.length > 0) setShown({ question: all[0]!, over: "", mine: false });
     } else if (at >= 0) {
       if (shown.over !== "" || shown.question !== all[at]) setShown({ question: all[at]!, over: "", mine: false });
-    } else if (shown.over === "") {
-      // nobody looks at it: then there is nothing to tell
-      if (open === false) setShown(all.length > 0 ? { question: all[0]!, over: "", mine: false } : null);
-      else setShown({ ...shown, over: whyOver(shown.question, info) });
-    }
+    } else if (shown.over === "") setShown({ ...shown, over: whyOver(shown.question, info) });
+  });
+  const isOver = shown !== null && shown.over !== "";
+  useLayoutEffect(() => {
+    if (!isOver && body.current !== null) height.current = body.current.offsetHeight;
   });
 
-  // It is open when the page is opened with a question. A question that comes later is announced, and opened by hand.
-  const first = useRef<boolean | null>(null);
-  first.current ??= info.questions > 0 || moment.questions.size > 0;
-  const isOpen = open ?? first.current;
   const go = (step: number): void => {
     if (all.length === 0) return setShown(null);
     const next = all[(Math.max(at, step > 0 ? -1 : 0) + step + all.length) % all.length]!;
     setShown({ question: next, over: "", mine: false });
-    setOpen(true);
     body.current?.focus({ preventScroll: true });
   };
-  const toggle = (): void => setOpen(!isOpen);
-
   const send = async (value: unknown, intent: string): Promise<void> => {
     const { question } = shown!;
     const over = await answer(question, value, intent);
@@ -123,41 +107,37 @@ function Panel({ info, moment, live, readOnly, onRun }: QuestionsProps) {
     again();
   };
 
-  const past = live ? null : [...moment.questions.values()];
-  const run = past !== null ? past[0]?.run ?? null : runOf(shown?.question ?? null, info, moment);
-  if (!isNeeded) return null;
-  const asks = past !== null ? past.length > 0 : shown !== null && shown.over === "";
-  const count = past?.length ?? all.length;
+  if (!live) return <Past past={[...moment.questions.values()]} onRun={onRun} />;
+  // What is read is behind the frames by a moment: the place is there as soon as the frames tell of a question.
+  if (shown === null && (moment.questions.size === 0 || questions?.length === 0)) return null;
+  const run = shown === null || isOver ? null : runOf(shown.question, info, moment);
+  const steps = all.length > 1 || (all.length === 1 && at < 0);
   return (
-    <section class={`question${asks ? " asks" : ""}`} aria-label="Questions">
+    <section class={`question${shown !== null && !isOver ? " asks" : ""}`} aria-label="Questions">
       <div class="question-bar">
-        {past !== null ? <PastBar past={past} /> : <Bar shown={shown} info={info} loading={questions === null && problem === null} />}
-        {past === null && (count > 1 || (count === 1 && at < 0 && shown !== null)) && (
-          <span class="question-steps">
-            <button type="button" class="button quiet" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
-            <span class="number">{at >= 0 ? at + 1 : "–"} of {count}{more ? "+" : ""}</span>
-            <button type="button" class="button quiet" aria-label="Next question" onClick={() => go(1)}><span aria-hidden="true">›</span></button>
-          </span>
-        )}
-        {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>Show the run</button>}
-        {isOpen && (asks || large) && <button type="button" class="button quiet" aria-pressed={large} onClick={() => setLarge(!large)}>{large ? "Less room" : "More room"}</button>}
-        {(asks || isOpen) && <button type="button" class="button" aria-expanded={isOpen} onClick={toggle}>{isOpen ? "Close" : past === null && readOnly === "" ? "Answer" : "Show"}</button>}
+        <Bar shown={shown} info={info} />
+        <span class="question-steps">
+          {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>See the step</button>}
+          {steps && (
+            <>
+              <button type="button" class="button icon" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
+              <span class="number">{at >= 0 ? at + 1 : "–"} of {all.length}{more ? "+" : ""}</span>
+              <button type="button" class="button icon" aria-label="Next question" onClick={() => go(1)}><span aria-hidden="true">›</span></button>
+            </>
+          )}
+        </span>
       </div>
-      {isOpen && (
-        <div ref={body} class={`question-body${large ? " large" : ""}${past !== null ? " alone" : ""}`} tabIndex={-1}>
-          {past !== null ? <Past past={past} />
-            : problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
-            : questions === null ? <Loading lines={4} />
-            : shown === null ? <p class="question-over muted">No question is open.</p>
-            : shown.over !== "" ? (
-              <div class="question-over">
-                <p class="question-over-words" role="status"><span aria-hidden="true">{shown.mine ? "✓ " : "· "}</span>{shown.over}</p>
-                {all.length > 0 ? <button type="button" class="button primary" onClick={() => go(1)}>{all.length === 1 ? "Next question" : `Next of ${all.length} questions`}</button>
-                  : <button type="button" class="button" onClick={() => { setShown(null); setOpen(false); }}>Close</button>}
-              </div>
-            ) : <Asking key={idOf(shown.question)} question={shown.question} readOnly={readOnly} onSubmit={send} />}
-        </div>
-      )}
+      <div ref={body} class="question-body" tabIndex={-1} style={isOver ? { minHeight: `${height.current}px` } : { minHeight: "" }}>
+        {problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
+          : shown === null ? <Loading lines={4} />
+          : isOver ? (
+            <div class="question-over">
+              <p class="question-words" role="status"><span aria-hidden="true">{shown.mine ? "✓ " : "· "}</span>{shown.over}</p>
+              {all.length > 0 ? <button type="button" class="button primary" onClick={() => go(1)}>{all.length === 1 ? "Next question" : `Next of ${all.length} questions`}</button>
+                : <button type="button" class="button" onClick={() => setShown(null)}>Close</button>}
+            </div>
+          ) : <Asking key={idOf(shown.question)} question={shown.question} readOnly={readOnly} onSubmit={send} />}
+      </div>
     </section>
   );
 }
@@ -178,17 +158,16 @@ function runOf(question: QuestionInfo | null, info: ExecutionInfo, moment: Momen
 
 const titleOf = (question: { type: string; chunk: string }): string => line(question.type || question.chunk || "Question", 120);
 
-function Bar({ shown, info, loading }: { shown: Shown | null; info: ExecutionInfo; loading: boolean }) {
+function Bar({ shown, info }: { shown: Shown | null; info: ExecutionInfo }) {
   const now = useNow();
-  if (loading) return <span class="question-facts">Questions are loading …</span>;
-  if (shown === null) return <span class="question-facts question-none">{FINAL.has(info.status) ? "No question is open: it has ended." : "No question is open. One that comes is shown here."}</span>;
+  if (shown === null) return <h3 class="question-title">Question</h3>;
   const { question, over } = shown;
   const from = question.asked_by === info.id ? "" : ` in ${line(question.asked_by.startsWith(`${info.id}/`) ? question.asked_by.slice(info.id.length + 1) : question.asked_by, 60)}`;
   const left = question.expires === null ? null : question.expires - now;
   return (
     <>
       <span class="question-sign" aria-hidden="true">{over === "" ? "?" : "✓"}</span>
-      <h2 class="question-title">{titleOf(question)}</h2>
+      <h3 class="question-title">{titleOf(question)}</h3>
       <span class="question-facts">
         {over !== "" ? over : (
           <>
@@ -218,28 +197,21 @@ function Asking({ question, readOnly, onSubmit }: { question: QuestionInfo; read
 
 // -- the past -----------------------------------------------------------------------------------------------------------
 
-function PastBar({ past }: { past: readonly Question[] }) {
-  if (past.length === 0) return <span class="question-facts question-none">No question was open at this moment.</span>;
-  const one = past[0]!;
+function Past({ past, onRun }: { past: readonly Question[]; onRun?: (run: number) => void }) {
+  if (past.length === 0) return null;
   return (
-    <>
-      <span class="question-sign" aria-hidden="true">?</span>
-      <h2 class="question-title">{past.length === 1 ? titleOf(one) : `${past.length} questions`}</h2>
-      <span class="question-facts">open at this moment{past.length === 1 ? `, asked by ${line(one.chunk, 60)}` : ""}. Go to now to answer.</span>
-    </>
-  );
-}
-
-function Past({ past }: { past: readonly Question[] }) {
-  return (
-    <>
-      {past.length === 0 && <p class="question-over muted">No question was open at this moment.</p>}
+    <section class="question" aria-label="Questions">
       {past.slice(0, 50).map((it) => (
-        <div key={it.id} class="question-asked">
-          <h3>{titleOf(it)}{it.chunk && `, asked by ${line(it.chunk, 60)}`}</h3>
-          {it.payload === null || it.payload === undefined ? <p class="muted">Without a payload.</p> : <Value value={it.payload} open={2} />}
+        <div key={it.id} class="question-past">
+          <div class="question-bar">
+            <span class="question-sign" aria-hidden="true">?</span>
+            <h3 class="question-title">{titleOf(it)}</h3>
+            <span class="question-facts">{it.chunk && `asked by ${line(it.chunk, 60)}, `}open at this moment. Go to now to answer.</span>
+            {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(it.run!)}>See the step</button>}
+          </div>
+          {it.payload !== null && it.payload !== undefined && <div class="question-body"><div class="question-asked"><Value value={it.payload} open={2} /></div></div>}
         </div>
       ))}
-    </>
+    </section>
   );
 }
