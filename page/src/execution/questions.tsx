@@ -3,6 +3,7 @@
  * A question that is answered, here or elsewhere, says so in the room that it had, so that nothing below it moves.
  */
 import "./questions.css";
+import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { ago, exact } from "../app/time";
@@ -29,12 +30,16 @@ export interface OpenQuestions {
 
 const MOST = 100;
 
-/** The open questions of an execution and its sub-flows. They are read again when it changes, and with `version`. */
-export function useOpenQuestions(execution: string, version: unknown = 0): OpenQuestions {
+/**
+ * The open questions of an execution and its sub-flows. They are read anew with each `version`: the questions of which its
+ * frames tell; not at each change of an execution that has much to do. With null nothing is read.
+ */
+export function useOpenQuestions(execution: string, version: string | null): OpenQuestions {
   const [read, setRead] = useState<{ of: string; page: QuestionPage | null; problem: Problem | null } | null>(null);
   const [turn, setTurn] = useState(0);
   const again = (): void => setTurn((it) => it + 1);
   useEffect(() => {
+    if (version === null) return;
     const giveUp = new AbortController();
     get<QuestionPage>("questions", { execution, limit: MOST }, giveUp.signal)
       .then((page) => setRead({ of: execution, page, problem: null }))
@@ -43,8 +48,8 @@ export function useOpenQuestions(execution: string, version: unknown = 0): OpenQ
       });
     return () => giveUp.abort();
   }, [execution, version, turn]);
-  useChanges((executions, resync) => {
-    if (resync || executions.some((it) => it === execution || it.startsWith(`${execution}/`))) again();
+  useChanges((_, resync) => {
+    if (resync) again();
   });
   const found = read?.of === execution ? read : null;
   return { questions: found?.page?.questions ?? null, more: found?.page?.next != null, problem: found?.problem ?? null, again };
@@ -61,6 +66,8 @@ export interface QuestionsProps {
   readOnly: string;
   /** Somebody wants to see the run that asks. */
   onRun?(run: number): void;
+  /** What stands below the questions. It is made anew when they take another room, for what is moved would jump. */
+  children?: ComponentChildren;
 }
 
 /** A question that was on the screen, and what has become of it: "" while it is open. */
@@ -70,9 +77,10 @@ export function Questions(props: QuestionsProps) {
   return <Panel key={props.info.id} {...props} />;
 }
 
-function Panel({ info, moment, live, readOnly, onRun }: QuestionsProps) {
-  const { questions, more, problem, again } = useOpenQuestions(info.id, live ? [...moment.questions.keys()].join("\n") : "");
+function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps) {
   const [shown, setShown] = useState<Shown | null>(null);
+  const told = [...moment.questions.keys()].join("\n");
+  const { questions, more, problem, again } = useOpenQuestions(info.id, live && (told !== "" || shown !== null) ? told : null);
   const answered = useRef(new Set<string>());
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
@@ -107,38 +115,45 @@ function Panel({ info, moment, live, readOnly, onRun }: QuestionsProps) {
     again();
   };
 
-  if (!live) return <Past past={[...moment.questions.values()]} onRun={onRun} />;
+  const rest = (room: string): JSX.Element | null => (children === undefined ? null : <div key={room} class="question-rest">{children}</div>);
+  if (!live) {
+    const past = [...moment.questions.values()];
+    return <><Past past={past} onRun={onRun} />{rest(past.map((it) => it.id).join("\n"))}</>;
+  }
   // What is read is behind the frames by a moment: the place is there as soon as the frames tell of a question.
-  if (shown === null && (moment.questions.size === 0 || questions?.length === 0)) return null;
+  if (shown === null && (moment.questions.size === 0 || questions?.length === 0)) return rest("");
   const run = shown === null || isOver ? null : runOf(shown.question, info, moment);
   const steps = all.length > 1 || (all.length === 1 && at < 0);
   return (
-    <section class={`question${shown !== null && !isOver ? " asks" : ""}`} aria-label="Questions">
-      <div class="question-bar">
-        <Bar shown={shown} info={info} />
-        <span class="question-steps">
-          {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>See the step</button>}
-          {steps && (
-            <>
-              <button type="button" class="button icon" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
-              <span class="number">{at >= 0 ? at + 1 : "–"} of {all.length}{more ? "+" : ""}</span>
-              <button type="button" class="button icon" aria-label="Next question" onClick={() => go(1)}><span aria-hidden="true">›</span></button>
-            </>
-          )}
-        </span>
-      </div>
-      <div ref={body} class="question-body" tabIndex={-1} style={isOver ? { minHeight: `${height.current}px` } : { minHeight: "" }}>
-        {problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
-          : shown === null ? <Loading lines={4} />
-          : isOver ? (
-            <div class="question-over">
-              <p class="question-words" role="status"><span aria-hidden="true">{shown.mine ? "✓ " : "· "}</span>{shown.over}</p>
-              {all.length > 0 ? <button type="button" class="button primary" onClick={() => go(1)}>{all.length === 1 ? "Next question" : `Next of ${all.length} questions`}</button>
-                : <button type="button" class="button" onClick={() => setShown(null)}>Close</button>}
-            </div>
-          ) : <Asking key={idOf(shown.question)} question={shown.question} readOnly={readOnly} onSubmit={send} />}
-      </div>
-    </section>
+    <>
+      <section class={`question${shown !== null && !isOver ? " asks" : ""}`} aria-label="Questions">
+        <div class="question-bar">
+          <Bar shown={shown} info={info} />
+          <span class="question-steps">
+            {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>See the step</button>}
+            {steps && (
+              <>
+                <button type="button" class="button icon" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
+                <span class="number">{at >= 0 ? at + 1 : "–"} of {all.length}{more ? "+" : ""}</span>
+                <button type="button" class="button icon" aria-label="Next question" onClick={() => go(1)}><span aria-hidden="true">›</span></button>
+              </>
+            )}
+          </span>
+        </div>
+        <div ref={body} class="question-body" tabIndex={-1} style={isOver ? { minHeight: `${height.current}px` } : { minHeight: "" }}>
+          {problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
+            : shown === null ? <Loading lines={4} />
+            : isOver ? (
+              <div class="question-over">
+                <p class="question-words" role="status"><span aria-hidden="true">{shown.mine ? "✓ " : "· "}</span>{shown.over}</p>
+                {all.length > 0 ? <button type="button" class="button primary" onClick={() => go(1)}>{all.length === 1 ? "Next question" : `Next of ${all.length} questions`}</button>
+                  : <button type="button" class="button" onClick={() => setShown(null)}>Close</button>}
+              </div>
+            ) : <Asking key={idOf(shown.question)} question={shown.question} readOnly={readOnly} onSubmit={send} />}
+        </div>
+      </section>
+      {rest(shown === null ? "?" : isOver ? "!" : idOf(shown.question))}
+    </>
   );
 }
 
