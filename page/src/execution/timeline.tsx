@@ -28,7 +28,7 @@ export interface TimelineProps {
   inside?: ReadonlyMap<string, Shown>;
   /** With it conditions are left out, states are those of the graph, and items of a for_each have their numbers. */
   steps?: Steps | null;
-  /** Whether a process works on it. Without one, open runs end where the last news of them is. */
+  /** Whether a process works on it. Without one, work that is open is drawn up to the last news of it. */
   owned?: boolean;
 }
 
@@ -40,7 +40,9 @@ const FEW = 6;
 /** The height of a bar, and the place of its middle. */
 const BAR = 10, MIDDLE = HEIGHT / 2;
 /** About how many pixels are between two labels of the axis. */
-const LABEL = 72;
+const LABEL = 60;
+/** What is over so soon after the page was opened had been over before, and is only read now. */
+const READ_MS = 3000;
 
 /** Where times are on a lane. */
 interface Scale { track: Track; whole: number; width: number; now: number; x(time: number): number; grid: string; gaps: string }
@@ -50,23 +52,25 @@ export function Timeline(props: TimelineProps) {
   const clock = useNow();
   const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
   const [active, setActive] = useState("");
+  // keys may come faster than pictures: the next one goes on from what the last one meant
+  const meant = useRef({ opened, active });
+  meant.current = { opened, active };
   const [top, setTop] = useState(0);
   const [size, setSize] = useState({ width: 0, height: 320 });
   const scroller = useRef<HTMLDivElement>(null), lane = useRef<HTMLDivElement>(null);
-  const mounted = useRef(clock);
+  const mounted = useRef({ clock, at: performance.now(), over: false });
 
   const ended = FINAL.has(track.at(track.last).recorded);
-  const now = ended || !owned ? track.until : Math.max(clock, track.until);
+  const now = ended || (!owned && track.at(track.last).status === "running") ? track.until : Math.max(clock, track.until);
   const place = Math.max(track.axis.place(now), 0.001);
   // what had ended before is shown as it is; what grows here has room to grow, so that it moves by steps only
-  const whole = ended && track.until < mounted.current ? place : span(place);
+  mounted.current.over = ended && (mounted.current.over || track.until < mounted.current.clock || performance.now() - mounted.current.at < READ_MS);
+  const whole = mounted.current.over ? place : span(place);
 
-  const rows = useMemo(
-    () => rowsOf({ track, steps }, (key) => opened.has(key), (id) => inside?.get(id) ?? null),
-    [track, version, steps, opened, inside],
-  );
+  const rowsWith = (open: ReadonlySet<string>): Row[] => rowsOf({ track, steps }, (key) => open.has(key), (id) => inside?.get(id) ?? null);
+  const rows = useMemo(() => rowsWith(opened), [track, version, steps, opened, inside]);
   const marks = useMemo(
-    () => labels(track.axis, track.began, whole, now, Math.max(Math.floor(size.width / LABEL), 1)),
+    () => labels(track.axis, track.began, whole, now, Math.max(Math.floor(size.width / LABEL), 2)),
     [track, whole, size.width, track.axis.gaps.length, track.axis.gapUntil(now) === null ? 0 : Math.floor(now)],
   );
   const scale = useMemo(() => scaleOf(track, whole, size.width, now, marks), [track, whole, size.width, now, marks]);
@@ -114,35 +118,38 @@ export function Timeline(props: TimelineProps) {
       if (run?.subFlow) props.onOpen?.(run.subFlow, run);
       return;
     }
-    const next = new Set(opened);
+    const next = new Set(meant.current.opened);
     if (!next.delete(row.key)) next.add(row.key);
+    meant.current.opened = next;
     setOpened(next);
   };
   const choose = (row: Row, run?: Run): void => {
+    meant.current.active = row.key;
     setActive(row.key);
     const chosen = run ?? (row.group ? undefined : row.runs[0]);
     if (chosen) props.onSelect(chosen.id, row.shown.track.id);
   };
 
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.metaKey || event.ctrlKey || event.altKey || !rows.length) return;
-    const at = rows.findIndex((it) => it.key === active), row = rows[at];
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
+    const all = meant.current.opened === opened ? rows : rowsWith(meant.current.opened);
+    const at = all.findIndex((it) => it.key === meant.current.active), row = all[at];
     const page = Math.max(Math.floor(size.height / HEIGHT) - 1, 1);
     let next = at;
     switch (event.key) {
       case "ArrowDown": next = at + 1; break;
-      case "ArrowUp": next = at < 0 ? rows.length - 1 : at - 1; break;
+      case "ArrowUp": next = at < 0 ? all.length - 1 : at - 1; break;
       case "PageDown": next = at + page; break;
       case "PageUp": next = at - page; break;
       case "Home": next = 0; break;
-      case "End": next = rows.length - 1; break;
+      case "End": next = all.length - 1; break;
       case "ArrowRight":
         if (row && !row.open) toggle(row);
         else if (row?.open) next = at + 1;
         break;
       case "ArrowLeft":
         if (row?.open) toggle(row);
-        else if (row) next = Math.max(rows.findLastIndex((it, place) => place < at && it.level < row.level), 0);
+        else if (row) next = Math.max(all.findLastIndex((it, place) => place < at && it.level < row.level), 0);
         break;
       case "Enter": case " ":
         if (row) toggle(row);
@@ -150,10 +157,10 @@ export function Timeline(props: TimelineProps) {
       default: return;
     }
     event.preventDefault();
-    next = Math.min(Math.max(next, 0), rows.length - 1);
+    next = Math.min(Math.max(next, 0), all.length - 1);
     if (next === at) return;
     show(next);
-    choose(rows[next]!);
+    choose(all[next]!);
   };
 
   if (!rows.length) return <div class="time time-none"><p class="muted">Nothing has run yet.</p></div>;
@@ -258,7 +265,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
   const end = past ?? scale.now;
   const tries = run === undefined ? 0 : attemptsOf(run);
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
-  const losses = run?.losses ?? 0;
+  const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
   const folds = group || (newest.subFlow !== null && canOpen);
   const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
   const bars = useMemo(
@@ -315,9 +322,8 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
 /** How the runs of a folded row stand: as the graph shows them, or what is known of their operator. */
 function groupState(row: Row, moment: Moment): OperatorState {
   const { operator } = row.runs[0]!;
-  const known = moment.operators.get(operator);
-  if (known === undefined) return { state: "idle", total: 0, ended: 0, failed: 0, cancelled: 0, last: 0 };
-  return row.shown.steps?.at(moment).get(operator) ?? known;
+  const { steps } = row.shown, known = steps?.at(moment).get(steps.boxOf(operator)) ?? moment.operators.get(operator);
+  return known ?? { state: "idle", total: 0, ended: 0, failed: 0, cancelled: 0, last: 0 };
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
@@ -353,7 +359,7 @@ function Bars({ run, scale }: { run: Run; scale: Scale }) {
 }
 
 function Bar({ part, scale }: { part: Segment; scale: Scale }) {
-  const start = scale.x(part.start), end = Math.max(scale.x(part.end ?? scale.now), start);
+  const start = scale.x(part.start), end = Math.max(scale.x(part.seen ?? part.end ?? scale.now), start);
   const title = <title>{wordsOf(part, scale.now)}</title>;
   if (part.state !== "running") {
     const signs = part.mark === "cancelled" && part.state !== "queued" ? <Sign mark="cancelled" x={end} /> : null;
@@ -365,6 +371,7 @@ function Bar({ part, scale }: { part: Segment; scale: Scale }) {
       <rect x={start} y={MIDDLE - BAR / 2} width={Math.max(end - start, 3)} height={BAR} rx="2" />
       {part.end === null && <path class="time-tip" d={`M${Math.max(end, start + 3)} ${MIDDLE - 5}l5 5l-5 5z`} />}
       {title}
+      {part.seen !== undefined && part.end !== null && <path class="time-silent" d={`M${end} ${MIDDLE}H${Math.max(scale.x(part.end), end)}`} />}
       {!GOOD.has(part.mark) && <Sign mark={part.mark} x={Math.max(end, start + 3)} />}
     </g>
   );
@@ -393,7 +400,7 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
   const columns = Math.max(Math.floor(scale.width / 3), 1), wide = scale.width / columns;
   const { loads, peak } = density(runs, scale.track.axis, scale.whole, columns, scale.now);
   const most = HEIGHT - 8, floor = HEIGHT - 4;
-  let area = "", open = false, bad = "";
+  let area = "", open = false;
   for (let column = 0; column <= columns; column++) {
     const load = column < columns ? loads[column]! : 0, x = (column * wide).toFixed(1);
     if (load > 0) {
@@ -401,13 +408,19 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
     } else if (open) area += `H${x}V${floor}Z`;
     open = load > 0;
   }
-  const crosses = new Set<number>();
-  for (const run of runs) if (run.state === "failed") crosses.add(Math.round(scale.x(run.segments.at(-1)!.end ?? scale.now) / 6) * 6);
-  for (const x of crosses) bad += `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`;
+  const crosses = new Set<number>(), flashes = new Set<number>();
+  const near = (time: number): number => Math.round(scale.x(time) / 6) * 6;
+  for (const run of runs) {
+    if (run.state === "failed") crosses.add(near(run.segments.at(-1)!.end ?? scale.now));
+    if (run.losses) for (const part of run.segments) if (part.seen !== undefined) flashes.add(near(part.seen));
+  }
+  const bad = [...crosses].map((x) => `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`).join("");
+  const lost = [...flashes].map((x) => `M${x + 2} ${MIDDLE - 6}l-4 6h4l-4 6`).join("");
   return (
-    <g class="time-density">
+    <g class={`time-density is-${runs.some((it) => it.ended === null) ? "running" : "done"}`}>
       <path d={area} />
       {bad && <path class="time-sign is-failed" d={bad} />}
+      {lost && <path class="time-sign is-lost" d={lost} />}
     </g>
   );
 }

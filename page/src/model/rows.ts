@@ -1,4 +1,4 @@
-/** The rows of the timeline: the runs in the order in which they began, those of one operator in one row that unfolds. */
+/** The rows of the timeline: the runs in the order in which they began, those of one box of the graph in one row that unfolds. */
 import type { Axis } from "./axis";
 import type { Steps } from "./steps";
 import type { Run, Segment, Track } from "./track";
@@ -11,7 +11,7 @@ export interface Row {
   key: string;
   level: number;
   shown: Shown;
-  /** One run, or all of an operator. They are those of the newest moment, whichever moment is looked at. */
+  /** One run, or all of a box. They are those of the newest moment, whichever moment is looked at. */
   runs: readonly Run[];
   group: boolean;
   /** Whether what is inside is shown below: the runs of a group, or those of a sub-flow. */
@@ -27,10 +27,9 @@ export function rowsOf(shown: Shown, isOpen: (key: string) => boolean, inside: (
   const add = (from: Shown, prefix: string, level: number): void => {
     const groups = new Map<string, Run[]>();
     for (const run of from.track.at(from.track.last).runs.values()) {
-      const known = groups.get(run.operator);
+      const box = from.steps?.boxOf(run.operator) ?? run.operator, known = groups.get(box);
       if (known !== undefined) known.push(run);
-      else if (!from.steps || from.steps.hasBox(run.operator)) groups.set(run.operator, [run]);
-      else if (run.state === "failed") groups.set(run.operator, [run]);
+      else if (!from.steps || from.steps.hasBox(run.operator) || run.state === "failed") groups.set(box, [run]);
     }
     const one = (run: Run, deep: number): void => {
       const child = run.subFlow === null || level > 8 ? null : inside(run.subFlow);
@@ -79,7 +78,7 @@ export function density(
   const put = (part: Segment): void => {
     const from = (axis.place(part.start) / whole_) * columns;
     // what is too short to be seen counts as a hundredth of a column
-    const to = Math.min(Math.max((axis.place(part.end ?? now) / whole_) * columns, from + 0.01), columns);
+    const to = Math.min(Math.max((axis.place(part.seen ?? part.end ?? now) / whole_) * columns, from + 0.01), columns);
     const first = Math.min(Math.floor(from), columns - 1), last = Math.min(Math.floor(to), columns - 1);
     if (first === last) {
       loads[first]! += to - from;
