@@ -38,7 +38,7 @@ export function ExecutionPage({ route }: { route: ExecutionRoute }) {
       <div class="exec exec-missing">
         <h1 class="exec-title">{error.status === 404 ? "There is no such run" : "This run cannot be shown"}</h1>
         <p class="mono">{route.id.slice(0, 300)}</p>
-        <Trouble problem={error} />
+        {error.status === 404 ? <p class="muted">It was deleted, or the address has a mistake.</p> : <Trouble problem={error} />}
         <Link class="button" to={{ view: "runs" }}>All runs</Link>
       </div>
     );
