@@ -89,9 +89,9 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   ), [drawing.found, drawing.problem, states, selected, subFlows]);
   const timeline = useMemo(() => (
     <Panel title="Timeline" class="exec-time">
-      {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} /> : <Loading lines={6} />}
+      {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} steps={steps} owned={info.owned} /> : <Loading lines={6} />}
     </Panel>
-  ), [ready, track, version, moment, live, run]);
+  ), [ready, track, version, moment, live, run, steps, info.owned]);
   const now = (
     <Questions info={info} moment={moment} live={live} readOnly={readOnly} onRun={select}>
       <Overview info={info} moment={moment} live={live} onRun={select} />
@@ -99,7 +99,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   );
   const details = run === undefined
     ? <p class="empty">{route.run === undefined ? "Choose a step in the graph or the timeline." : "This run has not begun at this moment."}</p>
-    : <RunDetails track={track} moment={moment} run={run} onSelect={select} onMoment={move} />;
+    : <RunDetails track={track} moment={moment} run={run} onSelect={select} onMoment={move} steps={steps} />;
   const stream = useMemo(() => <StreamPanel items={items} live={live} onMoment={onStreamMoment} timeOf={(frame) => track.frame(frame)?.at} />, [items, live]);
   const state = useMemo(() => <StatePanel moment={moment} before={before} />, [moment, before]);
 
