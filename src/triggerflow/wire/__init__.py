@@ -3,6 +3,7 @@
 See `routes.ROUTES`, `events` and `problems`; docs/guide/serving.md describes the same for people.
 """
 
+from .agui import AgentInput, ResumeEntry
 from .events import Event, EventDecoder, EventTooLarge, encode_comment, encode_event
 from .problems import Busy, NotAllowed, Problem, error_of, problem_of
 from .routes import (
@@ -26,6 +27,7 @@ __all__ = [
     "ACTION_ROUTES",
     "API",
     "ROUTES",
+    "AgentInput",
     "Busy",
     "Event",
     "EventDecoder",
@@ -38,6 +40,7 @@ __all__ = [
     "Problem",
     "Query",
     "Ready",
+    "ResumeEntry",
     "Route",
     "StartBody",
     "body_of",
