@@ -119,7 +119,9 @@ async def _resume(
         if abandoned:
             reason = f"nobody answers the question {abandoned[0]!r}"
             await backend.act(id, Cancel(reason=reason), request=_request(id, "cancel"))
-            return await backend.get(id), at
+        info = await backend.get(id)
+        if info.status in FINAL and any(entry.status == "cancelled" for entry in entries):
+            return info, at  # nobody waits for the other answers
         for it, entry in zip(asked, entries, strict=True):
             if entry.status == "resolved":
                 answer = Answer(question=it.question, value=entry.payload)
