@@ -12,7 +12,7 @@ LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve model demo-model test soak crash chaos services check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo serve page page-check model demo-model test soak crash chaos services check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,20 @@ help: ## Show this list
 demo: venv-run ## Run the playbook example on TOPIC; needs no key and no network
 	@$(PY) examples/playbook.py "$(TOPIC)"
 
-serve: venv-dev ## Serve the examples at 127.0.0.1:PORT, with a worker, on a file of SQLite, until interrupted
+serve: venv-dev ## Serve the examples at 127.0.0.1:PORT and print an address that opens their page, until interrupted
 	@$(PY) -m examples.serving.main $(PORT) $(ARGS)
+
+page: page/node_modules/.ready ## Check, test and build the page of the server; needs Node 20 or newer
+	cd page && npm run --silent check && npm test --silent && npm run --silent build
+
+page-check: page/node_modules/.ready ## Check that the built page in the repository is the one that its sources give
+	cd page && npm run --silent check && npm test --silent
+	rm -rf build/page && cd page && OUT="$(CURDIR)/build/page/" npm run --silent build
+	@diff -rq build/page src/triggerflow/server/static || { echo "the built page is not that of page/: run make page"; exit 1; }
+
+page/node_modules/.ready: page/package-lock.json
+	cd page && npm ci --silent
+	@touch $@
 
 model: .venv-model/.ready ## Serve a small model at 127.0.0.1:PORT/v1, until interrupted
 	@.venv-model/bin/python tools/model_server.py $(PORT)

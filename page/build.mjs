@@ -7,12 +7,13 @@ const OUT = process.env.OUT ?? new URL("../src/triggerflow/server/static/", impo
 const common = { bundle: true, format: "esm", target: "es2022", jsx: "automatic", jsxImportSource: "preact", charset: "utf8", logLevel: "warning" };
 
 if (process.argv.includes("--tests")) {
-  rmSync(".tests", { recursive: true, force: true });
+  const TESTS = process.env.TESTS ?? ".tests";
+  rmSync(TESTS, { recursive: true, force: true });
   const tests = readdirSync("tests").filter((name) => /\.test\.tsx?$/.test(name)).map((name) => `tests/${name}`);
-  await esbuild.build({ ...common, entryPoints: tests, outdir: ".tests", outExtension: { ".js": ".test.mjs" }, platform: "node", sourcemap: "inline" });
+  await esbuild.build({ ...common, entryPoints: tests, outdir: TESTS, outExtension: { ".js": ".mjs" }, platform: "node", sourcemap: "inline" });
 } else {
   mkdirSync(OUT, { recursive: true });
-  cpSync("index.html", `${OUT}index.html`);
+  for (const name of ["index.html", "icon.svg"]) cpSync(name, `${OUT}${name}`);
   const options = { ...common, entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" }, outdir: OUT, minify: true, legalComments: "none" };
   if (process.argv.includes("--watch")) await (await esbuild.context(options)).watch();
   else await esbuild.build(options);

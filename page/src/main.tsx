@@ -1,2 +1,6 @@
 import { render } from "preact";
-render(<p>TriggerFlow</p>, document.getElementById("page")!);
+import { App } from "./app/app";
+import { start } from "./app/live";
+
+start();
+render(<App />, document.getElementById("page")!);

@@ -15,7 +15,8 @@ from triggerflow.stores import Store
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "unknown_route"),
+        ("GET", "/index.html", 404, "unknown_route"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("GET", "/api", 404, "unknown_route"),
         ("GET", "/api/", 404, "unknown_route"),
         ("GET", "//api/flows", 404, "unknown_route"),

@@ -53,3 +53,5 @@ export interface DifferenceInfo {
 }
 export interface ChangesInfo { cursor: string; executions: string[]; resync: boolean }
 export interface Problem { type?: string; title: string; status: number; detail?: string; code: string; again?: boolean }
+/** What the token of this page may do. */
+export interface AccessInfo { name: string; act: boolean; flows: string[] | null }

@@ -180,10 +180,24 @@ def token(
 
 
 @app.command(group=LOOK)
-def open(file: str, /, *, json: Json = False) -> int:
+def open(
+    file: str,
+    /,
+    *,
+    page: Annotated[
+        bool | None,
+        Parameter(help="Serve a page for your browser, until Ctrl-C, or print. The default is the page on a terminal."),
+    ] = None,
+    port: Annotated[int, Parameter(help="The port of the page; 0 takes a free one.")] = 0,
+    json: Json = False,
+) -> int:
     """Show what is in a store. It is only read, and no code is needed. FILE may be an address, too."""
-    from . import looking
+    from . import looking, serving
 
+    if page and json:
+        raise Trouble(USAGE, "--page is for a browser and --json for a program: take one of the two")
+    if page or (page is None and not json and sys.stdout.isatty() and serving.can_serve()):
+        return _run(serving.show_page(file, port))
     return _run(looking.overview(file, json))
 
 

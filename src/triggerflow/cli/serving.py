@@ -1,9 +1,11 @@
-"""The verbs `serve` and `token`."""
+"""The verbs `serve`, `open` (as a page) and `token`."""
 
+import hmac
 import os
 import secrets
 import socket
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,6 +55,35 @@ async def serve(
         with _listening(host, port) as listener:
             await Server(app, host=host, port=port, on_start=listens).serve(sockets=[listener])
         note("stopped")
+    return DONE
+
+
+def can_serve() -> bool:
+    """Whether what a server needs is installed."""
+    return find_spec("starlette") is not None and find_spec("uvicorn") is not None
+
+
+async def show_page(where: str, port: int) -> int:
+    """Serve a page that shows a store and changes nothing, to whoever has the address that is printed."""
+    try:
+        from ..server import Grant, Server, create_app
+    except ImportError as error:
+        raise Trouble(USAGE, str(error)) from None
+    token = secrets.token_urlsafe(24)
+
+    def grant(given: str) -> Grant | None:
+        right = hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode())
+        return Grant(name="open", scopes=frozenset(("read",))) if right else None
+
+    async with opened(where, "read", follows=True) as place:
+
+        def listens(url: str) -> None:
+            note(f"{place.name}, opened to be read; Ctrl-C ends it. To print it here: add --no-page")
+            say(f"{url}/#token={token}")
+
+        app = create_app(backend=place.backend, auth=grant)
+        with _listening("127.0.0.1", port) as listener:
+            await Server(app, on_start=listens).serve(sockets=[listener])
     return DONE
 
 

@@ -20,7 +20,7 @@ from ..durable.workers.worker import Resumable
 from ..errors import ExecutionExists, StoreConflict, StoreError, TriggerFlowError, UsageError
 from ..run.tracing import TRACE_CONTEXT, TRACEPARENT, carrying
 from ..stores import Store
-from ..wire import ROUTES, Busy, Health, Ready, Route, encode_event, find, path_to
+from ..wire import ROUTES, AccessInfo, Busy, Health, Ready, Route, encode_event, find, path_to
 from ..wire.events import EVENT_STREAM, RESULT, STARTED
 from ..wire.problems import PROBLEM
 from ..wire.routes import IDEMPOTENCY_KEY, KEY_LABEL
@@ -35,6 +35,7 @@ from .inputs import Headers, check_text, read_body, read_query, refused
 from .limits import Limits
 from .metrics import Counters, metrics
 from .openapi import openapi
+from .page import PATHS, Page
 from .problems import problem_and_headers, redacted
 from .streams import Message, Receive, Send, Stream, Streams
 from .view import View
@@ -60,18 +61,19 @@ def create_app(
     hosts: Collection[str] = (),
     limits: Limits | None = None,
     worker: bool = False,
+    page: bool = True,
 ) -> "App":
     """An ASGI application that serves the executions of a store, or of any other backend.
 
     Serve it with `Server`, or mount it in a Starlette or FastAPI application under any path; then pass `app.lifespan`
     to that one. `store` may be open already; otherwise the lifespan opens and closes it. With `worker` this process
-    also runs executions of `flows`.
+    also runs executions of `flows`. With `page` there is a page for browsers at its root.
 
     `auth` says what a bearer token grants: the path of a file (`TokenFile`) or a function; without it everybody may do
     everything. `hosts` are names by which the server is called besides "localhost" and loopback addresses, without
     ports: a request with another `Host` is refused. "*" allows all, where something before it has looked.
     """
-    return App(list(flows), store, backend, auth, hosts, limits or Limits(), worker)
+    return App(list(flows), store, backend, auth, hosts, limits or Limits(), worker, page)
 
 
 class Call:
@@ -147,6 +149,7 @@ class App:
         hosts: Collection[str],
         limits: Limits,
         worker: bool,
+        page: bool,
     ) -> None:
         if (store is None) is (backend is None):
             raise UsageError("create_app needs a store, or another backend: one of the two")
@@ -159,6 +162,7 @@ class App:
         self.streams = Streams(limits, self.gate)
         self.counters = Counters()
         self._hosts = Hosts(hosts)
+        self._files = Page() if page else None
         self._following: Following | None = None
         #: the tasks of the calls that are answered now, and how many there are
         self._calls: dict[asyncio.Task[Any], None] = {}
@@ -244,6 +248,11 @@ class App:
             await send(message)
 
         try:
+            if self._files is not None and (path := path_of(scope)) in PATHS:
+                name = "page"
+                status, headers, body = self._file(self._files, path, scope)
+                await _respond(sending, status, headers, body, head if status == 200 else None)
+                return
             call = await self._admit(scope, receive)
             name = call.route.name
             answer = await self._answer(call)
@@ -274,6 +283,16 @@ class App:
             await _respond(sending, found.status, [(b"content-type", PROBLEM.encode()), *headers], body, head)
         finally:
             self.counters.add(name, status, asyncio.get_running_loop().time() - begin)
+
+    def _file(self, page: Page, path: str, scope: MutableMapping[str, Any]) -> tuple[int, HeaderList, bytes]:
+        """A file of the page, for everybody who calls this server by a name of its own."""
+        headers = Headers(scope)
+        self._hosts.check(headers, follows_link=path == "/")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise refused("method_not_allowed", "the page can only be read", (b"allow", b"GET, HEAD"))
+        if not page.is_built:
+            raise refused("unknown_route", "the page was not built; `make page` does it in a clone")
+        return page.answer(path, headers)
 
     async def _admit(self, scope: MutableMapping[str, Any], receive: Receive) -> Call:
         """Check everything about a request that needs no backend."""
@@ -341,6 +360,11 @@ class App:
             del self._calls[task]
 
     # -- flows and lists ---------------------------------------------------------------------------------------------
+
+    async def _access(self, call: Call) -> Answer:
+        grant = call.grant
+        flows = None if grant.flows is None else sorted(grant.flows)
+        return Answer(AccessInfo(name=grant.name, act=grant.allows("act"), flows=flows))
 
     async def _flows(self, call: Call) -> Answer:
         return Answer(await call.view.flows())

@@ -20,12 +20,15 @@ class Hosts:
         self._all = "*" in hosts
         self._known = {host.lower().rstrip(".") for host in hosts}
 
-    def check(self, headers: Headers) -> None:
-        """Raise `Refused` for a request that must not come here."""
+    def check(self, headers: Headers, *, follows_link: bool = False) -> None:
+        """Raise `Refused` for a request that must not come here. With `follows_link` a person may have come here by
+        a link on another site."""
         host = headers.get("host") or ""
         if not self._all and not self._knows(host):
             raise refused("wrong_host", "this server is not called by this name; see `hosts` of create_app")
         site = headers.get("sec-fetch-site")
+        if follows_link and (headers.get("sec-fetch-mode") or "").lower() == "navigate":
+            site = None
         if site is not None and site.lower() not in ("same-origin", "none"):
             raise refused("not_allowed", "a page of another site may not call this server")
         origin = headers.get("origin")

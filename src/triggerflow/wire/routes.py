@@ -74,6 +74,14 @@ class ItemsPage(Shape, frozen=True):
     next: int | None = None
 
 
+class AccessInfo(Shape, frozen=True):
+    """What the token of a call grants: `act` is whether it may change executions, `flows` None is all of them."""
+
+    name: str
+    act: bool
+    flows: list[str] | None
+
+
 class Health(Shape, frozen=True):
     """The process answers."""
 
@@ -143,6 +151,7 @@ def _action(name: str, method: Literal["POST", "PUT", "DELETE"], path: str, acti
 
 
 ROUTES: tuple[Route, ...] = (
+    Route("access", "GET", f"{API}/access", "read", "", AccessInfo, "What your token grants."),
     Route("flows", "GET", f"{API}/flows", "read", "flows", list[s.FlowInfo], "The flows."),
     Route(
         "contract", "GET", f"{API}/flows/{{flow}}", "read", "contract", s.Contract,

@@ -1,0 +1,3 @@
+export function FlowPage({ flow }: { flow: string }) {
+  return <h1>{flow}</h1>;
+}

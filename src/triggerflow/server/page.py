@@ -1,0 +1,92 @@
+"""The page: the files that `make page` builds from page/, served at the root of the application.
+
+They have no data, so they need no token: the page asks the API for everything, with the token of whoever looks at it.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import NamedTuple
+
+from .inputs import Headers
+
+#: The paths of the page, the file of each and its content type. Nothing else is read, whatever a path says.
+PATHS: dict[str, tuple[str, bytes]] = {
+    "/": ("index.html", b"text/html; charset=utf-8"),
+    "/app.js": ("app.js", b"text/javascript; charset=utf-8"),
+    "/app.css": ("app.css", b"text/css; charset=utf-8"),
+    "/layout.js": ("layout.js", b"text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", b"image/svg+xml"),
+}
+
+#: What a browser may do with the page: run and load nothing but what comes from this server, and show it in no frame.
+POLICY = b"default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+HEADERS: list[tuple[bytes, bytes]] = [
+    (b"content-security-policy", POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-cache"),  # it is asked for each time, and answered with 304 while it is the same
+    (b"vary", b"accept-encoding"),
+]
+
+
+class PageFile(NamedTuple):
+    """One file of the page, as it is sent."""
+
+    kind: bytes
+    plain: bytes
+    packed: bytes
+    mark: str
+
+    def etag(self, packed: bool) -> str:
+        """Its entity tag: each encoding has one of its own."""
+        return f'"{self.mark}{"-gzip" if packed else ""}"'
+
+
+def load() -> dict[str, PageFile]:
+    """The files by their paths; empty if the page was not built."""
+    folder = files("triggerflow.server").joinpath("static")
+    found: dict[str, PageFile] = {}
+    for path, (name, kind) in PATHS.items():
+        file = folder.joinpath(name)
+        if file.is_file():
+            body = file.read_bytes()
+            mark = hashlib.sha256(body).hexdigest()[:32]
+            found[path] = PageFile(kind, body, gzip.compress(body, 9, mtime=0), mark)
+    return found if "/" in found else {}
+
+
+class Page:
+    """Answers requests for the files of the page."""
+
+    def __init__(self, found: Mapping[str, PageFile] | None = None) -> None:
+        self._files = load() if found is None else found
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a page to serve."""
+        return bool(self._files)
+
+    def answer(self, path: str, headers: Headers) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body for one of `PATHS`."""
+        file = self._files[path]
+        packed = _takes_gzip(headers.get("accept-encoding") or "")
+        tag = file.etag(packed)
+        own = [*HEADERS, (b"etag", tag.encode())]
+        wanted = headers.get("if-none-match") or ""
+        if wanted == "*" or tag in (it.strip().removeprefix("W/") for it in wanted.split(",")):
+            return 304, own, b""
+        own.append((b"content-type", file.kind))
+        if packed:
+            own.append((b"content-encoding", b"gzip"))
+        return 200, own, file.packed if packed else file.plain
+
+
+def _takes_gzip(accepts: str) -> bool:
+    for part in accepts.lower().split(","):
+        name, *options = (it.strip() for it in part.split(";"))
+        if name == "gzip":
+            return not any(it.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for it in options)
+    return False
