@@ -2,14 +2,16 @@
 import "./timeline.css";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { go } from "../app/route";
 import { duration } from "../app/time";
 import { useNow } from "../app/ui";
-import { labels, span, type Gap, type Label } from "../model/axis";
+import { labels, marked, span, type Label } from "../model/axis";
 import { attemptsOf, density, lengthOf, rowsOf, spanOf, type Row, type Shown } from "../model/rows";
 import { counted, type Steps } from "../model/steps";
 import type { Moment, OperatorState, Run, Segment, Track } from "../model/track";
 import { FINAL, LOOK, type State } from "../status";
 import { line } from "../values/text";
+import { Inside } from "./inside";
 
 export interface TimelineProps {
   track: Track;
@@ -18,14 +20,9 @@ export interface TimelineProps {
   moment: Moment;
   /** Whether the newest moment is shown, and more may come. */
   live: boolean;
-  /** The run that is selected, and the execution that it belongs to if that is a sub-flow. */
+  /** The run that is selected. */
   selected?: number;
-  selectedIn?: string;
-  onSelect(run: number, execution: string): void;
-  /** Somebody opens or closes a sub-flow in place: what the ids of its executions begin with. */
-  onOpen?(subFlow: string, run: Run): void;
-  /** The sub-flows that are open in place, by the same id. */
-  inside?: ReadonlyMap<string, Shown>;
+  onSelect(run: number): void;
   /** With it conditions are left out, states are those of the graph, and items of a for_each have their numbers. */
   steps?: Steps | null;
   /** Whether a process works on it. Without one, work that is open is drawn up to the last news of it. */
@@ -48,10 +45,14 @@ const READ_MS = 3000;
 interface Scale { track: Track; whole: number; width: number; now: number; x(time: number): number; grid: string; gaps: string }
 
 export function Timeline(props: TimelineProps) {
-  const { track, version, moment, selected, steps, inside, owned = true } = props;
+  const { track, version, moment, selected, steps, owned = true } = props;
   const clock = useNow();
   const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
   const [active, setActive] = useState("");
+  // the sub-flows that are open in place: those to follow with their attempts, and what is here of them
+  const [followed, setFollowed] = useState<ReadonlyMap<string, number>>(new Map());
+  const [inside, setInside] = useState<ReadonlyMap<string, Shown>>(new Map());
+  const onShown = useMemo(() => (subFlow: string, shown: Shown) => setInside((known) => new Map(known).set(subFlow, shown)), []);
   // keys may come faster than pictures: the next one goes on from what the last one meant
   const meant = useRef({ opened, active });
   meant.current = { opened, active };
@@ -67,7 +68,7 @@ export function Timeline(props: TimelineProps) {
   mounted.current.over = ended && (mounted.current.over || track.until < mounted.current.clock || performance.now() - mounted.current.at < READ_MS);
   const whole = mounted.current.over ? place : span(place);
 
-  const rowsWith = (open: ReadonlySet<string>): Row[] => rowsOf({ track, steps }, (key) => open.has(key), (id) => inside?.get(id) ?? null);
+  const rowsWith = (open: ReadonlySet<string>): Row[] => rowsOf({ track, steps }, (key) => open.has(key), (id) => inside.get(id) ?? null);
   const rows = useMemo(() => rowsWith(opened), [track, version, steps, opened, inside]);
   const marks = useMemo(
     () => labels(track.axis, track.began, whole, now, Math.max(Math.floor(size.width / LABEL), 2)),
@@ -104,30 +105,32 @@ export function Timeline(props: TimelineProps) {
 
   // what is selected somewhere else comes into sight here; of a folded row, that row
   const isSelected = (row: Row): boolean =>
-    selected !== undefined && row.shown.track.id === (props.selectedIn ?? track.id) && row.runs.some((it) => it.id === selected);
+    selected !== undefined && row.shown.track === track && row.runs.some((it) => it.id === selected);
   useEffect(() => {
     const found = rows.findLastIndex(isSelected);
     if (found < 0) return;
     setActive(rows[found]!.key);
     show(found);
-  }, [selected, props.selectedIn]);
+  }, [selected]);
 
   const toggle = (row: Row): void => {
-    if (!row.group) {
-      const [run] = row.runs;
-      if (run?.subFlow) props.onOpen?.(run.subFlow, run);
-      return;
-    }
+    const [run] = row.runs as [Run];
+    if (!row.group && run.subFlow === null) return;
     const next = new Set(meant.current.opened);
     if (!next.delete(row.key)) next.add(row.key);
     meant.current.opened = next;
     setOpened(next);
+    if (!row.group && next.has(row.key)) setFollowed((known) => new Map(known).set(run.subFlow!, run.attempt));
   };
   const choose = (row: Row, run?: Run): void => {
     meant.current.active = row.key;
     setActive(row.key);
     const chosen = run ?? (row.group ? undefined : row.runs[0]);
-    if (chosen) props.onSelect(chosen.id, row.shown.track.id);
+    if (chosen && row.shown.track === track) props.onSelect(chosen.id);
+  };
+  /** Of a sub-flow that is open in place: go to its own page. */
+  const visit = (row: Row): void => {
+    if (row.shown.track !== track) go({ view: "execution", id: row.shown.track.id, run: row.group ? undefined : row.runs[0]!.id });
   };
 
   const onKeyDown = (event: KeyboardEvent): void => {
@@ -152,7 +155,8 @@ export function Timeline(props: TimelineProps) {
         else if (row) next = Math.max(all.findLastIndex((it, place) => place < at && it.level < row.level), 0);
         break;
       case "Enter": case " ":
-        if (row) toggle(row);
+        if (row && (row.group || row.runs[0]!.subFlow !== null)) toggle(row);
+        else if (row) visit(row);
         break;
       default: return;
     }
@@ -165,6 +169,7 @@ export function Timeline(props: TimelineProps) {
 
   if (!rows.length) return <div class="time time-none"><p class="muted">Nothing has run yet.</p></div>;
 
+
   const first = Math.max(Math.floor(top / HEIGHT) - MARGIN, 0);
   const last = Math.min(Math.ceil((top + size.height) / HEIGHT) + MARGIN, rows.length);
   const past = moment.number < track.last ? moment.at : null;
@@ -172,6 +177,7 @@ export function Timeline(props: TimelineProps) {
   const activeShown = shown.some((it) => it.key === active);
   return (
     <div class="time">
+      {[...followed].map(([id, attempt]) => <Inside key={id} subFlow={id} attempt={attempt} onShown={onShown} />)}
       <div class="time-head" aria-hidden="true">
         <span class="time-title">{summaryOf(rows)}</span>
         <div class="time-axis" ref={lane}>
@@ -192,8 +198,8 @@ export function Timeline(props: TimelineProps) {
           {shown.map((row, place) => (
             <RowLine
               key={row.key} row={row} place={first + place} scale={scale} past={past} moment={momentOf(row, props)}
-              active={row.key === active} selected={selected !== undefined && isSelected(row)} canOpen={props.onOpen !== undefined}
-              onToggle={() => toggle(row)} onChoose={(run) => choose(row, run)}
+              active={row.key === active} selected={selected !== undefined && isSelected(row)} own={row.shown.track === track}
+              onToggle={() => toggle(row)} onChoose={(run) => choose(row, run)} onVisit={() => visit(row)}
             />
           ))}
         </div>
@@ -221,13 +227,11 @@ function idOf(key: string): string {
 function scaleOf(track: Track, whole: number, width: number, now: number, marks: readonly Label[]): Scale {
   const { axis } = track;
   const at = (place: number): number => Math.round((place / whole) * width * 2) / 2;
-  const live = axis.gapUntil(now);
-  const gaps: readonly Gap[] = live ? [...axis.gaps, live] : axis.gaps;
   return {
     track, whole, width, now,
     x: (time) => at(axis.place(time)),
     grid: marks.filter((it) => !it.gap).map((it) => `M${at(it.place)} 0V${HEIGHT}`).join(""),
-    gaps: gaps.slice(-200).map((it) => `M${at(it.start)} 0V${HEIGHT}H${at(it.end)}V0Z`).join(""),
+    gaps: marked(axis, now).map((it) => `M${at(it.start)} 0V${HEIGHT}H${at(it.end)}V0Z`).join(""),
   };
 }
 
@@ -252,10 +256,11 @@ function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scal
 
 interface RowProps {
   row: Row; place: number; scale: Scale; past: number | null; moment: Moment; active: boolean; selected: boolean;
-  canOpen: boolean; onToggle(): void; onChoose(run?: Run): void;
+  /** Whether it belongs to the execution that the page is about. */
+  own: boolean; onToggle(): void; onChoose(run?: Run): void; onVisit(): void;
 }
 
-function RowLine({ row, place, scale, past, moment, active, selected, canOpen, onToggle, onChoose }: RowProps) {
+function RowLine({ row, place, scale, past, moment, active, selected, own, onToggle, onChoose, onVisit }: RowProps) {
   const { runs, group, shown } = row;
   const [newest] = runs as [Run, ...Run[]];
   const run = moment.runs.get(newest.id);
@@ -266,7 +271,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
   const tries = run === undefined ? 0 : attemptsOf(run);
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
   const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
-  const folds = group || (newest.subFlow !== null && canOpen);
+  const folds = group || newest.subFlow !== null;
   const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
   const bars = useMemo(
     () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
@@ -283,6 +288,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
     <div
       class={classes} id={idOf(row.key)} role="row" aria-rowindex={place + 1} aria-level={row.level} aria-selected={selected}
       aria-expanded={folds ? row.open : undefined} style={{ transform: `translateY(${place * HEIGHT}px)` }} onClick={onClick}
+      onDblClick={onVisit} title={own ? undefined : "Double-click or Enter: its own page"}
     >
       <span class="time-name" role="gridcell" style={{ paddingInlineStart: `${Math.min(row.level - 1, 6) * 14 + 2}px` }}>
         <span class="mark-sign" aria-hidden="true">{look.sign}</span>

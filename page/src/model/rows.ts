@@ -19,8 +19,8 @@ export interface Row {
 }
 
 /**
- * All rows. `isOpen` says of which groups the runs are shown, `inside` of which sub-flows (by the id of the run's
- * `subFlow`). Conditions, which have no box in the drawing, are shown only if one has failed, as in the terminal.
+ * All rows. `isOpen` says which rows are unfolded, `inside` has the sub-flows that are here, by what the run's `subFlow`
+ * is. Conditions, which have no box in the drawing, are shown only if one has failed, as in the terminal.
  */
 export function rowsOf(shown: Shown, isOpen: (key: string) => boolean, inside: (subFlow: string) => Shown | null): Row[] {
   const rows: Row[] = [];
@@ -32,9 +32,9 @@ export function rowsOf(shown: Shown, isOpen: (key: string) => boolean, inside: (
       else if (!from.steps || from.steps.hasBox(run.operator) || run.state === "failed") groups.set(box, [run]);
     }
     const one = (run: Run, deep: number): void => {
-      const child = run.subFlow === null || level > 8 ? null : inside(run.subFlow);
-      const key = `${prefix}r${run.id}`;
-      rows.push({ key, level: deep, shown: from, runs: [run], group: false, open: child !== null });
+      const key = `${prefix}r${run.id}`, open = run.subFlow !== null && isOpen(key);
+      rows.push({ key, level: deep, shown: from, runs: [run], group: false, open });
+      const child = open && level < 10 ? inside(run.subFlow!) : null;
       if (child !== null) add(child, `${key} `, deep + 1);
     };
     for (const [operator, runs] of groups) {
