@@ -1,4 +1,5 @@
 /** One row of the list of runs. */
+import { Component } from "preact";
 import { useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { ago, duration, exact } from "../app/time";
@@ -23,7 +24,17 @@ interface RowProps {
 /** How many labels a row shows. */
 const LABELS = 4;
 
-export function Row({ info, number, height, at, filter, active, gone, onLabel }: RowProps) {
+/** Drawn anew only for other props: while one scrolls, most rows are the same. */
+export class Row extends Component<RowProps> {
+  shouldComponentUpdate(next: RowProps): boolean {
+    return (Object.keys(next) as (keyof RowProps)[]).some((name) => next[name] !== this.props[name]);
+  }
+  render() {
+    return <Drawn {...this.props} />;
+  }
+}
+
+function Drawn({ info, number, height, at, filter, active, gone, onLabel }: RowProps) {
   const style = { height: `${height}px`, transform: `translateY(${number * height}px)` };
   if (info === undefined) {
     return (

@@ -1,6 +1,6 @@
 /** The list of runs: what there is, how it stands, and what it waits for. */
 import "./lists.css";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { useChanges } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
@@ -134,6 +134,9 @@ export function Runs({ route }: { route: RunsRoute }) {
   const change = (next: Partial<Filter>, replace = false): void => {
     go({ view: "runs", ...wordsOf({ ...filter, ...next }) }, { replace });
   };
+  const onLabel = useCallback((name: string, value: string) => {
+    change({ labels: [...filter.labels.filter(([it]) => it !== name), [name, value]] });
+  }, [filter]);
   const showNew = (): void => {
     list.show();
     view.toTop();
@@ -168,14 +171,16 @@ export function Runs({ route }: { route: RunsRoute }) {
     move();
   };
 
+  // A row that leaves the view becomes one that enters it, but for the one where the keyboard may be.
+  const slots = Math.ceil((last - first + 1) / 32) * 32;
   const rows = [];
-  for (let at_row = first; at_row <= last; at_row++) {
-    const info = list.rows[at_row];
+  for (let row = first; row <= last; row++) {
+    const info = list.rows[row];
     rows.push(
       <Row
-        key={info?.id ?? `row ${at_row}`} info={info} number={at_row} height={height} at={at} filter={filter}
+        key={info === undefined ? -1 - (row % slots) : info.id === list.active ? "active" : row % slots} info={info} number={row} height={height} at={at} filter={filter}
         active={info !== undefined && info.id === list.active} gone={info !== undefined && list.gone.has(info.id)}
-        onLabel={(name, value) => change({ labels: [...filter.labels.filter(([it]) => it !== name), [name, value]] })}
+        onLabel={onLabel}
       />,
     );
   }
