@@ -92,14 +92,15 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
       {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} /> : <Loading lines={6} />}
     </Panel>
   ), [ready, track, version, moment, live, run]);
-  const questions = moment.questions.size > 0
-    ? <Questions info={info} moment={moment} live={live} readOnly={readOnly} onRun={select} />
-    : null;
-  const now = <>{questions}<Overview info={info} moment={moment} live={live} onRun={select} /></>;
+  const now = (
+    <Questions info={info} moment={moment} live={live} readOnly={readOnly} onRun={select}>
+      <Overview info={info} moment={moment} live={live} onRun={select} />
+    </Questions>
+  );
   const details = run === undefined
     ? <p class="empty">{route.run === undefined ? "Choose a step in the graph or the timeline." : "This run has not begun at this moment."}</p>
     : <RunDetails track={track} moment={moment} run={run} onSelect={select} onMoment={move} />;
-  const stream = useMemo(() => <StreamPanel items={items} live={live} onMoment={onStreamMoment} />, [items, live]);
+  const stream = useMemo(() => <StreamPanel items={items} live={live} onMoment={onStreamMoment} timeOf={(frame) => track.frame(frame)?.at} />, [items, live]);
   const state = useMemo(() => <StatePanel moment={moment} before={before} />, [moment, before]);
 
   const asks = moment.questions.size;
