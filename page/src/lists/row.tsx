@@ -101,7 +101,11 @@ export function Copy({ text, tab = 0 }: { text: string; tab?: number }) {
   };
   return (
     <button type="button" class="list-copy" tabIndex={tab} aria-label={done ? "Copied" : "Copy the id"} title="Copy the id" onClick={copy}>
-      <span aria-hidden="true">{done ? "✓" : "⧉"}</span>
+      {done ? <span aria-hidden="true">✓</span> : (
+        <svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+          <rect x="2.5" y="2.5" width="8" height="8" rx="1.5" /><path d="M13.5 5.5v6.5a1.5 1.5 0 0 1-1.5 1.5H5.5" />
+        </svg>
+      )}
     </button>
   );
 }

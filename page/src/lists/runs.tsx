@@ -2,7 +2,7 @@
 import "./lists.css";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { useChanges } from "../app/live";
+import { useChanges, useConnection } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
 import { Trouble, useNow } from "../app/ui";
 import { get, HttpError, path, problemOf } from "../wire/http";
@@ -126,6 +126,12 @@ export function Runs({ route }: { route: RunsRoute }) {
     pending.current = 0;
   });
 
+  // What could not be read is read when the server is there again.
+  const { connection } = useConnection();
+  useEffect(() => {
+    if (connection === "open" && list.problem !== null) void list.again();
+  }, [connection]);
+
   useChanges((executions, resync) => {
     list.changed(resync ? null : executions);
     soon();
@@ -206,7 +212,7 @@ export function Runs({ route }: { route: RunsRoute }) {
           {isFiltered ? (
             <>
               <h2>No runs match</h2>
-              <p>Take a wider time, or fewer words.</p>
+              <p>Take more statuses, a wider time or fewer words.</p>
               <button class="button" type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
             </>
           ) : (
@@ -235,15 +241,14 @@ export function Runs({ route }: { route: RunsRoute }) {
             <span role="columnheader" class="list-right">Took</span>
           </div>
           <div class="list-news">
-            {words && <button type="button" class="list-new" tabIndex={-1} onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
+            {list.problem !== null ? (
+              <button type="button" class="list-new wrong" tabIndex={-1} onClick={() => void list.again()}>✗ Not all could be read: try again</button>
+            ) : words && <button type="button" class="list-new" tabIndex={-1} onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
           </div>
           <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
         </div>
       )}
       <div class="list-end">
-        {list.problem !== null && here > 0 && (
-          <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
-        )}
         {here >= MOST_ROWS && <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>}
       </div>
       <p class="unseen" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>
