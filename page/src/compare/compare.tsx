@@ -247,7 +247,7 @@ function Chunk({ name, pair }: { name: string; pair: Two<unknown[]> }) {
           <div class="compare-two">
             {pair.map((side, which) => (
               <div key={which} class={`compare-value ${which === 0 ? "one" : "other"}`}>
-                {at < side.length ? <Outcome value={side[at]} /> : <p class="muted">It did not run so often.</p>}
+                {at < side.length ? <Outcome value={side[at]} /> : <p class="muted">{side.length ? "It did not run so often." : "It did not run."}</p>}
               </div>
             ))}
           </div>

@@ -224,28 +224,30 @@ export function Runs({ route }: { route: RunsRoute }) {
           )}
         </div>
       ) : (
-        <div
-          ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label={`Runs. Arrow keys choose a run, Enter opens it.`}
-          aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
-          aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
-          onKeyDown={onKeyDown}
-          onPointerMove={() => { pointed.current = performance.now(); }}
-          onPointerDown={() => { pointed.current = performance.now(); }}
-          onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
-        >
-          <div class="list-columns" role="row" aria-rowindex={1}>
-            <span role="columnheader">Status</span>
-            <span role="columnheader">Run</span>
-            <span role="columnheader">What</span>
-            <span role="columnheader" class="list-right">Started</span>
-            <span role="columnheader" class="list-right">Took</span>
-          </div>
+        <div class="list-frame">
           <div class="list-news">
             {list.problem !== null ? (
-              <button type="button" class="list-new wrong" tabIndex={-1} onClick={() => void list.again()}>✗ Not all could be read: try again</button>
-            ) : words && <button type="button" class="list-new" tabIndex={-1} onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
+              <button type="button" class="list-new wrong" onClick={() => void list.again()}>✗ Not all could be read: try again</button>
+            ) : words && <button type="button" class="list-new" onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
           </div>
-          <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
+          <div
+            ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label="Runs. Arrow keys choose a run, Enter opens it."
+            aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
+            aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
+            onKeyDown={onKeyDown}
+            onPointerMove={() => { pointed.current = performance.now(); }}
+            onPointerDown={() => { pointed.current = performance.now(); }}
+            onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
+          >
+            <div class="list-columns" role="row" aria-rowindex={1}>
+              <span role="columnheader">Status</span>
+              <span role="columnheader">Run</span>
+              <span role="columnheader">What</span>
+              <span role="columnheader" class="list-right">Started</span>
+              <span role="columnheader" class="list-right">Took</span>
+            </div>
+            <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
+          </div>
         </div>
       )}
       <div class="list-end">
