@@ -50,7 +50,7 @@ test("50,000 pieces are merged at once", () => {
   const start = performance.now();
   assert.equal(new Entries().of(items).length, 100);
   assert.equal(new Entries().of(stream(...new Array(50_000).fill(" twenty characters..")))[0]!.text!.length, 1_000_000);
-  assert.ok(performance.now() - start < 500);
+  assert.ok(performance.now() - start < 3000);
 });
 
 test("rows of unequal height are found by their place", () => {

@@ -41,7 +41,7 @@ export function StreamPanel({ items, live, onMoment, timeOf }: StreamProps) {
       <div class="stream-head">
         <input class="input stream-filter" type="search" placeholder="Filter" aria-label="Filter the stream" value={wanted}
           onInput={(event) => setWanted(event.currentTarget.value)} />
-        <span class="stream-count" role="status">{wanted === "" ? count : `${shown.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} fit`}</span>
+        <span class="stream-count">{wanted === "" ? count : `${shown.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} fit`}</span>
       </div>
       <RowList
         items={shown} keyOf={(it) => it.first} label="Stream" role="log" follow

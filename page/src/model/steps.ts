@@ -153,6 +153,11 @@ export class Steps {
     return step !== undefined && step.shape !== "hidden";
   }
 
+  /** The first operator of the box that an operator shares with others: `at` has the state of the box there. */
+  boxOf(operator: string): string {
+    return this.#of.get(operator)?.operators[0] ?? operator;
+  }
+
   #stateOf(step: Step, moment: Moment): OperatorState {
     let whole: OperatorState | undefined;
     for (const operator of step.operators) {
