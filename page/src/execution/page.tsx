@@ -16,7 +16,7 @@ import { FINAL } from "../status";
 import { get, isAbort, path, problemOf } from "../wire/http";
 import type { Drawing, ExecutionInfo, Problem } from "../wire/types";
 import { Actions } from "./actions";
-import { Overview } from "./overview";
+import { glance, Overview } from "./overview";
 import { Questions } from "./questions";
 import { RunDetails } from "./run";
 import { Slider } from "./slider";
@@ -69,7 +69,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const run = route.run !== undefined && moment.runs.has(route.run) ? route.run : undefined;
   const operator = run === undefined ? undefined : moment.runs.get(run)!.operator;
   const selected = useMemo(() => new Set(operator === undefined ? [] : [operator]), [operator]);
-  const subFlows = useMemo(() => subFlowsOf(moment), [moment]);
+  const subFlows = glance(moment).subFlows;
   const chooseBox = useMemo(() => (operators: readonly string[]) => {
     const found = newestRun(momentRef.current, operators);
     if (found !== undefined) select(found);
@@ -133,8 +133,8 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
           <Panel title={asks > 0 ? (asks === 1 ? "Question" : "Questions") : "Overview"} class="exec-now">{now}</Panel>
           {graph}
           {timeline}
-          <Panel title="Stream" class="exec-stream" extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
-          <Panel title="State" class="exec-state">{state}</Panel>
+          <Panel title="Stream" class="exec-stream" inner extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
+          <Panel title="State" class="exec-state" inner>{state}</Panel>
           {route.tab === "run" && route.run !== undefined && <Sheet onClose={() => select(undefined)}>{details}</Sheet>}
         </div>
       )}
@@ -258,10 +258,4 @@ function newestRun(moment: Moment, operators: readonly string[]): number | undef
     if (run.ended === null) open = run.id;
   }
   return open ?? failed ?? newest;
-}
-
-function subFlowsOf(moment: Moment): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  for (const run of moment.runs.values()) if (run.subFlow !== null) found.set(run.operator, run.subFlow);
-  return found;
 }

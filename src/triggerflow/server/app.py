@@ -25,7 +25,9 @@ from ..wire.events import EVENT_STREAM, RESULT, STARTED
 from ..wire.problems import PROBLEM
 from ..wire.routes import IDEMPOTENCY_KEY, KEY_LABEL
 from ..wire.routes import route as route_named
+from . import agui
 from .access import EVERYBODY, Auth, Gate, Grant
+from .agui import AgentRun
 from .feeds import closing, end_event
 from .following import Following, PageEvents
 from .guard import Hosts, path_of
@@ -125,8 +127,9 @@ class StreamAnswer:
         headers: HeaderList | None = None,
         *,
         events: bool = True,
+        last: Callable[[str], bytes] | None = None,
     ) -> None:
-        self.pieces, self.events = pieces, events
+        self.pieces, self.events, self.last = pieces, events, last
         self.headers = headers or [
             (b"content-type", EVENT_STREAM.encode()),
             (b"cache-control", b"no-store"),
@@ -263,6 +266,7 @@ class App:
                     token=call.token,
                     grant=call.grant,
                     events=answer.events,
+                    last=answer.last,
                 )
             elif isinstance(answer, StreamAnswer):
                 await _respond(sending, 200, answer.headers, b"", None)
@@ -529,6 +533,12 @@ class App:
                 yield self.following.error_event(error)
 
         return StreamAnswer(body, [*StreamAnswer(body).headers, (b"location", self._place(call, info).encode())])
+
+    async def _agui(self, call: Call) -> StreamAnswer:
+        flow = call.parts["flow"]
+        info, at = await agui.begin(call.view, call.grant.name, flow, call.body)
+        run = AgentRun(self.following, flow, call.body, info, at)
+        return StreamAnswer(run.pieces, last=run.last)
 
     async def _ending(self, stream: Stream, id: str) -> AsyncIterator[bytes]:
         """The end of an execution as events, which can come long after the end of its stream."""

@@ -27,7 +27,6 @@ HEADERS: list[tuple[bytes, bytes]] = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-cache"),  # it is asked for each time, and answered with 304 while it is the same
     (b"vary", b"accept-encoding"),
 ]
 
@@ -74,7 +73,10 @@ class Page:
         file = self._files[path]
         packed = _takes_gzip(headers.get("accept-encoding") or "")
         tag = file.etag(packed)
-        own = [*HEADERS, (b"etag", tag.encode())]
+        # the files are asked for each time, and answered with 304 while they are the same. A browser asks for the icon
+        # whenever the address changes, and a slider changes it often
+        fresh = b"max-age=86400" if path == "/icon.svg" else b"no-cache"
+        own = [*HEADERS, (b"etag", tag.encode()), (b"cache-control", fresh)]
         wanted = headers.get("if-none-match") or ""
         if wanted == "*" or tag in (it.strip().removeprefix("W/") for it in wanted.split(",")):
             return 304, own, b""
