@@ -327,7 +327,12 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
           </svg>
         )}
       </span>
-      <span class="time-took number" role="gridcell">{took === null ? "" : duration(took)}</span>
+      <span class="time-took number" role="gridcell">
+        {took !== null && (
+          // as a drawing: what stands at the right and grows would count as something that jumps
+          <svg width="100%" height={HEIGHT}><text x="100%" dx="-4" y={MIDDLE + 4} text-anchor="end">{duration(took)}</text></svg>
+        )}
+      </span>
     </div>
   );
 }
