@@ -31,7 +31,7 @@ page: page/node_modules/.ready ## Check, test and build the page of the server; 
 page-check: page/node_modules/.ready ## Check that the built page in the repository is the one that its sources give
 	cd page && npm run --silent check && npm test --silent
 	rm -rf build/page && cd page && OUT="$(CURDIR)/build/page/" npm run --silent build
-	@diff -r build/page src/triggerflow/server/static || { echo "the built page is not that of page/: run make page"; exit 1; }
+	@diff -rq build/page src/triggerflow/server/static || { echo "the built page is not that of page/: run make page"; exit 1; }
 
 page/node_modules/.ready: page/package-lock.json
 	cd page && npm ci --silent

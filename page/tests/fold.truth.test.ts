@@ -3,10 +3,15 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { Fold } from "../src/model/fold";
-import type { Moment } from "../src/model/track";
-import type { Frame } from "../src/wire/types";
+import type { Moment, OperatorState } from "../src/model/track";
+import { Steps } from "../src/model/steps";
+import type { Drawing, Frame } from "../src/wire/types";
 
-interface Truth { id: string; scenario: string; frames: Frame[]; moments: Record<string, unknown>[] }
+interface Truth {
+  id: string; scenario: string; frames: Frame[]; moments: Record<string, unknown>[]; drawings: Drawing[];
+  /** For each moment, by box: state, how many have ended, of how many, whether that is exact, how many have failed. */
+  boxes: Record<string, unknown[]>[];
+}
 
 /** What a moment has to be, in the shape of `expected` in the Python test. */
 function shown(moment: Moment): Record<string, unknown> {
@@ -30,6 +35,9 @@ for (const truth of file ? (JSON.parse(readFileSync(file, "utf8")) as Truth[]) :
   test(`${truth.scenario}: ${truth.id}`, () => {
     const track = new Fold(truth.id), grown = new Fold(truth.id);
     track.add(truth.frames);
+    // after a move the terminal knows what has run by the former drawing
+    const drawing = truth.drawings.length === 1 ? truth.drawings[0]! : null;
+    const steps = drawing && new Steps(track, drawing), growing = drawing && new Steps(grown, drawing);
     for (const [place, expected] of truth.moments.entries()) {
       const number = truth.frames[place]!.number;
       grown.add(truth.frames.slice(0, place + 1));
@@ -37,8 +45,23 @@ for (const truth of file ? (JSON.parse(readFileSync(file, "utf8")) as Truth[]) :
         assert.deepEqual(shown(moment), expected);
         checkParts(moment, truth.frames[place]!.at);
       }
+      if (drawing === null) continue;
+      const boxes = boxesAt(steps!, drawing, track.at(number)), known = truth.boxes[place]!;
+      assert.deepEqual(boxes, Object.fromEntries(Object.keys(boxes).map((it) => [it, known[it]])), `at moment ${number}`);
+      assert.deepEqual(growing!.at(grown.at(number)), steps!.at(track.at(number)));
     }
   });
+}
+
+function boxesAt(steps: Steps, drawing: Drawing, moment: Moment): Record<string, unknown[]> {
+  const found: Record<string, unknown[]> = {}, states = steps.at(moment);
+  for (const box of drawing.boxes) {
+    const [operator] = box.operators;
+    if (operator === undefined || !steps.hasBox(operator)) continue;
+    const it: OperatorState = states.get(operator) ?? { state: "idle", ended: 0, total: 0, failed: 0, cancelled: 0, last: 0 };
+    found[box.key] = [it.state, it.ended, it.total, !it.more, it.failed];
+  }
+  return found;
 }
 
 /** What holds for any moment: counts add up, and the parts of a run follow each other without a hole. */

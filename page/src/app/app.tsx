@@ -6,13 +6,13 @@ import { Compare } from "../compare/compare";
 import { ExecutionPage } from "../execution/page";
 import { FlowList } from "../flows/list";
 import { FlowPage } from "../flows/page";
+import { useWaitingCount } from "../lists/questions";
 import { Runs } from "../lists/runs";
 import { Waiting } from "../lists/waiting";
-import { get, hasToken, isSignedIn, onSignIn, problemOf, signIn, signOut } from "../wire/http";
-import type { QuestionPage } from "../wire/types";
+import { hasToken, isSignedIn, onSignIn, problemOf, signIn, signOut } from "../wire/http";
 import { useAccess } from "./access";
 import { Link } from "./link";
-import { reconnect, useChanges, useConnection } from "./live";
+import { reconnect, useConnection } from "./live";
 import { useRoute, type Route } from "./route";
 import { Trouble, useNow } from "./ui";
 
@@ -86,34 +86,8 @@ class Guard extends Component<{ children: ComponentChildren }, { error: unknown 
 
 // -- navigation ---------------------------------------------------------------------------------------------------------
 
-const MOST = 100;
-
-/** How many questions wait, as words; "" while that is not known. */
-function useWaiting(signedIn: boolean): string {
-  const [count, setCount] = useState("");
-  const asking = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const ask = (wait: number): void => {
-    if (!isSignedIn()) return;
-    asking.current ??= setTimeout(() => {
-      asking.current = undefined;
-      get<QuestionPage>("questions", { limit: MOST })
-        .then((page) => setCount(page.next === null ? String(page.questions.length) : `${MOST}+`))
-        .catch(() => setCount(""));
-    }, wait);
-  };
-  useEffect(() => {
-    if (signedIn) ask(0);
-    return () => {
-      clearTimeout(asking.current);
-      asking.current = undefined;
-    };
-  }, [signedIn]);
-  useChanges(() => ask(500));
-  return count;
-}
-
 function Navigation({ route, signedIn }: { route: Route; signedIn: boolean }) {
-  const waiting = useWaiting(signedIn);
+  const waiting = useWaitingCount(signedIn);
   const { readOnly } = useAccess();
   const item = (to: Route, words: string, on: boolean, extra?: ComponentChildren) => (
     <Link class="app-item" to={to} aria-current={on ? "page" : undefined}>{words}{extra}</Link>

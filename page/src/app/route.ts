@@ -10,7 +10,7 @@ export type Route =
   | { view: "flows" }
   | { view: "flow"; flow: string }
   | { view: "execution"; id: string; moment?: number; run?: number; tab?: Tab }
-  | { view: "compare"; one: string; other: string };
+  | { view: "compare"; one: string; other?: string };
 
 const TABS: readonly string[] = ["timeline", "stream", "state", "run", "graph"];
 
@@ -42,9 +42,8 @@ export function parse(search: string): Route {
     }
     case "compare": {
       const one = text("one");
-      const other = text("other");
-      if (one === undefined || other === undefined) break;
-      return { view: "compare", one, other };
+      if (one === undefined) break;
+      return clean({ view: "compare", one, other: text("other") });
     }
   }
   const [flow, status, words, label, range, parent] = ["flow", "status", "text", "label", "range", "parent"].map(text);

@@ -4,7 +4,7 @@
 export function duration(seconds: number): string {
   if (!(seconds > 0)) return "0 ms";
   if (seconds < 0.9995) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
-  if (seconds < 59.95) return `${seconds < 9.995 ? seconds.toFixed(seconds < 1 ? 2 : 1) : seconds.toFixed(1)} s`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   const pair = (big: number, one: string, small: number, two: string): string => (small === 0 ? `${big} ${one}` : `${big} ${one} ${small} ${two}`);
   if (whole < 3600) return pair(Math.floor(whole / 60), "min", whole % 60, "s");

@@ -1,5 +1,252 @@
-import type { RunsRoute } from "../app/route";
+/** The list of runs: what there is, how it stands, and what it waits for. */
+import "./lists.css";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Link } from "../app/link";
+import { useChanges } from "../app/live";
+import { currentRoute, go, type RunsRoute } from "../app/route";
+import { Trouble, useNow } from "../app/ui";
+import { get, HttpError, path, problemOf } from "../wire/http";
+import type { ExecutionInfo, ExecutionPage } from "../wire/types";
+import { useCounts, usePaced } from "./counts";
+import { countable, countsOf, filterOf, keyOf, NO_FILTER, wordsOf, type Filter } from "./filter";
+import { Filters } from "./filters";
+import { Row } from "./row";
+import { MOST_ROWS, Rows } from "./rows";
+import { useRowHeight, useWindow } from "./window";
+import { count } from "./words";
+
+/** Lists that were looked at, the newest last: who comes back finds them as they were. */
+const kept = new Map<string, Rows>();
+const MOST_KEPT = 4;
+/** After a movement of the pointer over the list, nothing in it moves for so long. */
+const STILL = 1500;
+/** How many rows beyond those that are drawn are read before somebody gets there. */
+const AHEAD = 100;
+/** How many rows a list without a known length seems to have below those that are here. */
+const BELOW = 30;
+
+const source = {
+  page: (query: Record<string, string | number | string[] | undefined>) => get<ExecutionPage>("executions", query),
+  async one(id: string): Promise<ExecutionInfo | null> {
+    try {
+      return await get<ExecutionInfo>(path("executions", id));
+    } catch (error) {
+      if (error instanceof HttpError && error.problem.status === 404) return null;
+      throw error;
+    }
+  },
+  now: () => Date.now() / 1000,
+};
+
+function rowsOf(filter: Filter): Rows {
+  const key = keyOf(filter);
+  const found = kept.get(key) ?? new Rows(filter, source);
+  kept.delete(key);
+  kept.set(key, found);
+  for (const old of [...kept.keys()].slice(0, -MOST_KEPT)) kept.delete(old);
+  return found;
+}
 
 export function Runs({ route }: { route: RunsRoute }) {
-  return <h1>Runs {route.flow}</h1>;
+  const key = keyOf(filterOf(route));
+  const filter = useMemo(() => filterOf(route), [key]);
+  const list = useMemo(() => rowsOf(filter), [filter]);
+  const [, draw] = useState(0);
+  const counts = useCounts(filter.range);
+  const at = useNow();
+
+  const sums = counts === null ? null : countsOf(counts, filter.flow);
+  const chosen = sums && Object.entries(sums).filter(([status]) => !filter.status.length || filter.status.includes(status as never));
+  const known = chosen !== null && countable(filter) ? chosen.reduce((sum, [, number]) => sum + number, 0) : null;
+  const here = list.rows.length;
+  const total = !list.more ? here : known !== null ? Math.max(known, here + 1) : null;
+  const shown = Math.min(total ?? here + BELOW, MOST_ROWS);
+
+  const { height } = useRowHeight(2.5, 4.25);
+  const space = useRef<HTMLDivElement>(null);
+  const grid = useRef<HTMLDivElement>(null);
+  const pointed = useRef(-Infinity);
+  const place = useRef(true);
+
+  const view = useWindow(space, shown, height, () => {
+    if (currentRoute().view !== "runs") return; // on the way to another view
+    list.place = view.place();
+    soon();
+  });
+  const { first, last } = view.span;
+
+  const refresh = async (): Promise<void> => {
+    const { first, last } = view.span;
+    const calm = isCalm();
+    if (!list.dirty(first, last) && !(calm && (list.waiting.length || list.gone.size))) return;
+    try {
+      const moved = await list.refresh(first, last, calm);
+      if (moved && list.place > 0) pending.current += moved;
+      draw((it) => it + 1);
+    } catch {
+      // Without a connection the notice of the page says so; what is old is read with the next change.
+    }
+  };
+  const soon = usePaced(refresh, 700);
+  const pending = useRef(0);
+
+  const isCalm = (): boolean =>
+    list.place < 0.5 && performance.now() - pointed.current > STILL && !grid.current?.contains(document.activeElement);
+
+  useEffect(() => {
+    list.onChange = () => draw((it) => it + 1);
+    draw((it) => it + 1);
+    if (list.next === undefined) void list.again();
+    else {
+      list.changed(null); // nobody has listened for it
+      soon();
+    }
+    return () => {
+      list.onChange = () => {};
+    };
+  }, [list]);
+
+  useEffect(() => void list.need(last + AHEAD), [list, last, list.loading]);
+
+  // The same place as before, for who comes back; the top for another filter.
+  useLayoutEffect(() => {
+    if (place.current && list.place > 0) view.scrollTo(list.place);
+    else if (!place.current && view.place() > 0) view.toTop();
+    if (place.current && list.focused) grid.current?.focus({ preventScroll: true });
+    place.current = false;
+    return () => {
+      list.focused = grid.current !== null && grid.current.contains(document.activeElement);
+    };
+  }, [list]);
+
+  // Rows have come or gone above what is read: it stays where it is.
+  useLayoutEffect(() => {
+    if (!pending.current) return;
+    view.scrollBy(pending.current);
+    pending.current = 0;
+  });
+
+  useChanges((executions, resync) => {
+    list.changed(resync ? null : executions);
+    soon();
+  });
+
+  const change = (next: Partial<Filter>, replace = false): void => {
+    go({ view: "runs", ...wordsOf({ ...filter, ...next }) }, { replace });
+  };
+  const showNew = (): void => {
+    list.show();
+    view.toTop();
+  };
+
+  const activeRow = list.active === null ? -1 : list.rows.findIndex((row) => row.id === list.active);
+  const choose = (row: number): void => {
+    const found = list.rows[Math.max(0, Math.min(row, here - 1))];
+    if (found === undefined) return;
+    list.active = found.id;
+    view.reveal(Math.max(0, Math.min(row, here - 1)), columnsHeight(grid.current));
+    draw((it) => it + 1);
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.target !== grid.current || event.ctrlKey || event.metaKey || event.altKey) return;
+    const active = activeRow;
+    const start = Math.max(0, Math.ceil(view.place()));
+    const screen = Math.max(1, Math.floor(innerHeight / height) - 3);
+    const moves: Record<string, () => void> = {
+      ArrowDown: () => choose(active < 0 ? start : active + 1),
+      ArrowUp: () => choose(active < 0 ? start : active - 1),
+      PageDown: () => choose((active < 0 ? start : active) + screen),
+      PageUp: () => choose((active < 0 ? start : active) - screen),
+      Home: () => choose(0),
+      End: () => choose(here - 1),
+      Enter: () => list.active !== null && go({ view: "execution", id: list.active }),
+      "/": () => document.getElementById("list-search")?.focus(),
+    };
+    const move = moves[event.key];
+    if (move === undefined) return;
+    event.preventDefault();
+    move();
+  };
+
+  const rows = [];
+  for (let at_row = first; at_row <= last; at_row++) {
+    const info = list.rows[at_row];
+    rows.push(
+      <Row
+        key={info?.id ?? `row ${at_row}`} info={info} number={at_row} height={height} at={at} filter={filter}
+        active={info !== undefined && info.id === list.active} gone={info !== undefined && list.gone.has(info.id)}
+        onLabel={(name, value) => change({ labels: [...filter.labels.filter(([it]) => it !== name), [name, value]] })}
+      />,
+    );
+  }
+  const nothing = list.next === null && !here;
+  const failed = list.problem !== null && !here;
+  const waiting = list.waiting.length;
+  const words = waiting
+    ? `${list.overflow ? `${waiting}+` : waiting} new`
+    : list.gone.size ? `${list.gone.size} changed` : "";
+  const isFiltered = keyOf(filter) !== keyOf(NO_FILTER);
+
+  return (
+    <section class="list-page" aria-labelledby="list-title">
+      <div class="page-head">
+        <h1 id="list-title">Runs</h1>
+        <p class="muted number">{total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}</p>
+      </div>
+      <Filters filter={filter} sums={countable({ ...filter, status: [] }) ? sums : null} flows={Object.keys(counts ?? {})} onChange={change} />
+      {failed ? (
+        <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
+      ) : nothing ? (
+        <div class="list-empty">
+          {isFiltered ? (
+            <>
+              <h2>No runs match</h2>
+              <p>Take a wider time, or fewer words.</p>
+              <button class="button" type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
+            </>
+          ) : (
+            <>
+              <h2>No runs yet</h2>
+              <p>A run appears here as soon as it is started, from wherever.</p>
+              <Link class="button" to={{ view: "flows" }}>Start one</Link>
+            </>
+          )}
+        </div>
+      ) : (
+        <div
+          ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label={`Runs. Arrow keys choose a run, Enter opens it.`}
+          aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
+          aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
+          onKeyDown={onKeyDown}
+          onPointerMove={() => { pointed.current = performance.now(); }}
+          onPointerDown={() => { pointed.current = performance.now(); }}
+          onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
+        >
+          <div class="list-columns" role="row" aria-rowindex={1}>
+            <span role="columnheader">Status</span>
+            <span role="columnheader">Run</span>
+            <span role="columnheader">What</span>
+            <span role="columnheader" class="list-right">Started</span>
+            <span role="columnheader" class="list-right">Took</span>
+          </div>
+          <div class="list-news">
+            {words && <button type="button" class="list-new" tabIndex={-1} onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
+          </div>
+          <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
+        </div>
+      )}
+      <div class="list-end">
+        {list.problem !== null && here > 0 && (
+          <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
+        )}
+        {here >= MOST_ROWS && <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>}
+      </div>
+      <p class="unseen" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>
+    </section>
+  );
+}
+
+function columnsHeight(grid: HTMLElement | null): number {
+  const columns = grid?.firstElementChild;
+  return columns instanceof HTMLElement ? columns.offsetHeight : 0;
 }

@@ -1,3 +1,208 @@
+/** Waiting for you: the open questions of all flows, the oldest first, to be answered in place. */
+import "./waiting.css";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useAccess } from "../app/access";
+import { Link } from "../app/link";
+import { ago, exact } from "../app/time";
+import { Trouble, useNow } from "../app/ui";
+import { SchemaForm } from "../forms/form";
+import { line } from "../values/text";
+import { Value } from "../values/value";
+import { get, path, problemOf } from "../wire/http";
+import type { Problem, QuestionInfo, StateInfo } from "../wire/types";
+import { idOf, type Asked } from "./asked";
+import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
+import { shortId } from "./words";
+
+/** After so long without a key, a pointer or a touch nobody reads here. */
+const ALONE = 30_000;
+
 export function Waiting() {
-  return <h1>Waiting for you</h1>;
+  const { shown, open, more, problem } = useQuestions();
+  const [chosen, setChosen] = useState<ReadonlySet<string> | null>(null);
+  const oldest = useRef("");
+  const list = useRef<HTMLUListElement>(null);
+  const closed = (shown?.length ?? 0) - open;
+
+  useEffect(() => {
+    sweep(); // from the last time
+    void readQuestions();
+  }, []);
+  useSweepAlone();
+
+  // The oldest question is unfolded at first: with one question, that is all there is to do here.
+  const first = shown?.find((it) => it.closed === "");
+  if (oldest.current === "" && first !== undefined) oldest.current = idOf(first.question);
+  const unfolded = chosen ?? new Set([oldest.current]);
+
+  const fold = (id: string, isOpen: boolean): void => {
+    const next = new Set(unfolded);
+    if (isOpen) next.add(id);
+    else next.delete(id);
+    setChosen(next);
+  };
+  const goOn = (): void => {
+    const next = shown?.find((it) => it.closed === "");
+    if (next === undefined) return;
+    const id = idOf(next.question);
+    fold(id, true);
+    requestAnimationFrame(() => {
+      const card = list.current?.querySelector(`[data-question="${CSS.escape(id)}"]`);
+      const field = card?.querySelector<HTMLElement>("form input, form select, form textarea, form button");
+      (field ?? card?.querySelector<HTMLElement>("button"))?.focus();
+    });
+  };
+
+  return (
+    <section class="ask-page" aria-labelledby="ask-title">
+      <div class="page-head">
+        <h1 id="ask-title">Waiting for you</h1>
+        <p class="muted number">{shown === null ? "" : open === 0 ? "" : `${open}${more ? "+" : ""} open, the oldest first`}</p>
+        <button class="button quiet ask-sweep" type="button" disabled={closed === 0} onClick={() => sweep()}>
+          Clear {closed} answered
+        </button>
+      </div>
+      {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
+      {shown === null && problem === null && (
+        <ul class="ask-list" aria-hidden="true">{[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}</ul>
+      )}
+      {shown?.length === 0 && (
+        <div class="list-empty">
+          <h2>Nobody waits for you</h2>
+          <p>When a run asks something, it appears here, and you can answer it in place.</p>
+          <Link class="button" to={{ view: "runs" }}>See the runs</Link>
+        </div>
+      )}
+      {shown !== null && shown.length > 0 && (
+        <ul class="ask-list" ref={list}>
+          {shown.map((it) => {
+            const id = idOf(it.question);
+            return (
+              <Card
+                key={id} id={id} asked={it} unfolded={unfolded.has(id)} onFold={(isOpen) => fold(id, isOpen)}
+                onNext={open > 0 ? goOn : undefined}
+              />
+            );
+          })}
+        </ul>
+      )}
+      {more && <p class="ask-more"><button class="button" type="button" onClick={readMore}>Show more</button></p>}
+    </section>
+  );
+}
+
+/** What is answered goes by itself when nobody can be looking: the page is hidden, or nothing was touched for long. */
+function useSweepAlone(): void {
+  useEffect(() => {
+    let touched = performance.now();
+    const touch = (): void => {
+      touched = performance.now();
+    };
+    const hide = (): void => {
+      if (document.hidden) sweep();
+    };
+    const timer = setInterval(() => {
+      if (performance.now() - touched > ALONE) sweep();
+    }, 5000);
+    const kinds = ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"];
+    for (const kind of kinds) addEventListener(kind, touch, { passive: true });
+    document.addEventListener("visibilitychange", hide);
+    return () => {
+      clearInterval(timer);
+      for (const kind of kinds) removeEventListener(kind, touch);
+      document.removeEventListener("visibilitychange", hide);
+    };
+  }, []);
+}
+
+interface CardProps { id: string; asked: Asked; unfolded: boolean; onFold: (unfolded: boolean) => void; onNext?: () => void }
+
+function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: CardProps) {
+  const at = useNow();
+  const body = useRef<HTMLDivElement>(null);
+  const height = useRef(0);
+  // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
+  if (closed === "" && body.current !== null) height.current = body.current.offsetHeight;
+  useLayoutEffect(() => {
+    // the button that was pressed is gone
+    if (closed === "mine" && document.activeElement === document.body) body.current?.querySelector("button")?.focus({ preventScroll: true });
+  }, [closed]);
+  const isShown = unfolded && (closed === "" || height.current > 0);
+  const words = closed === "mine" ? "Answered" : "Not open any more: it was answered elsewhere, or is over";
+  return (
+    <li class={`card ask-card ${closed ? "ask-closed" : ""}`} data-question={id}>
+      <div class="ask-head">
+        <button
+          class="ask-fold" type="button" aria-expanded={isShown} disabled={closed !== ""} onClick={() => onFold(!unfolded)}
+        >
+          <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
+          <span class="ask-title">{titleOf(question)}</span>
+          {!isShown && <span class="ask-summary">{closed ? words : question.payload === null ? "" : line(question.payload, 200)}</span>}
+        </button>
+        <span class="ask-facts">
+          {question.expires !== null && closed === "" && (
+            <span class="ask-expires" title={exact(question.expires)}>
+              {question.expires > at ? `until ${ago(question.expires, at)}` : "expired"}
+            </span>
+          )}
+          <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, at)}</time>
+        </span>
+        <p class="ask-from">
+          <span class="ask-flow">{line(question.flow, 80)}</span>{" · "}
+          <Link to={{ view: "execution", id: question.execution }} title={question.execution.slice(0, 600)}>
+            {shortId(question.execution)}
+          </Link>
+          {question.chunk && question.chunk !== question.flow && <>{" · "}<span class="ask-chunk">{line(question.chunk, 80)}</span></>}
+        </p>
+      </div>
+      {isShown && (closed === "" ? (
+        <div class="ask-body" ref={body}><Answering question={question} /></div>
+      ) : (
+        <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
+          <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
+          {onNext && <button class="button" type="button" onClick={onNext}>Next question</button>}
+        </div>
+      ))}
+    </li>
+  );
+}
+
+/** A question in words: its type, as the flow has named it. */
+function titleOf(question: QuestionInfo): string {
+  return line(question.type || question.chunk || "Question", 120);
+}
+
+function Answering({ question }: { question: QuestionInfo }) {
+  const { readOnly } = useAccess();
+  const payload = usePayload(question);
+  return (
+    <>
+      <div class="ask-payload">
+        {payload.problem !== null ? <Trouble problem={payload.problem} />
+          : payload.loading ? <p class="muted">The question is large; it is being read.</p>
+          : payload.value !== null && <Value value={payload.value} open={2} />}
+      </div>
+      <SchemaForm
+        schema={question.schema} submit="Answer" keep={idOf(question)} disabled={readOnly} label={titleOf(question)}
+        onSubmit={(value, intent) => answer(question, value, intent)}
+      />
+    </>
+  );
+}
+
+/** What is asked. A large payload is not in the list of questions: it is read when somebody wants to see it. */
+function usePayload(question: QuestionInfo): { value: unknown; loading: boolean; problem: Problem | null } {
+  const [whole, setWhole] = useState<{ value: unknown; problem: Problem | null } | null>(null);
+  useEffect(() => {
+    if (!question.cut) return;
+    const giveUp = new AbortController();
+    get<StateInfo>(path("executions", question.asked_by, "state"), {}, giveUp.signal)
+      .then((state) => setWhole({ value: state.questions.find((it) => it.id === question.own_id)?.payload ?? null, problem: null }))
+      .catch((error: unknown) => {
+        if (!giveUp.signal.aborted) setWhole({ value: null, problem: problemOf(error) });
+      });
+    return () => giveUp.abort();
+  }, [question.cut, question.asked_by, question.own_id]);
+  if (!question.cut) return { value: question.payload, loading: false, problem: null };
+  return { value: whole?.value ?? null, loading: whole === null, problem: whole?.problem ?? null };
 }

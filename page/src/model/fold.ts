@@ -16,12 +16,12 @@ type Open = { -readonly [Key in keyof Segment]: Segment[Key] };
 
 const PHASES: Record<Phase, Doing> = { ready: "queued", running: "running", waiting: "waiting", backoff: "backoff" };
 /** What an operator does, if several of its runs do something. */
-const DOING: readonly Doing[] = ["running", "backoff", "asking", "waiting", "queued"];
+export const DOING: readonly Doing[] = ["running", "backoff", "asking", "waiting", "queued"];
 const NONE: readonly string[] = [];
 const NOTHING: ReadonlySet<string> = new Set();
 
 /** The versions of one thing: what it was from which frame on. */
-class Versions<T> {
+export class Versions<T> {
   readonly frames: number[] = [];
   readonly values: T[] = [];
   put(frame: number, value: T): void {
@@ -115,16 +115,21 @@ class Counts {
   readonly views = new Versions<OperatorState>();
   total = 0;
   last: Outcome | null = null;
-  move(from: State, to: State): void {
+  #when = 0;
+  move(from: State, to: State, frame: number): void {
     if (from === "idle") this.total++;
     else this.of[from]!--;
     this.of[to] = (this.of[to] ?? 0) + 1;
-    if (to === "done" || to === "failed" || to === "cancelled") this.last = to;
+    if (to === "done" || to === "failed" || to === "cancelled") {
+      this.last = to;
+      this.#when = frame;
+    }
+    this.views.put(frame, this.#view());
   }
-  view(): OperatorState {
+  #view(): OperatorState {
     const { done = 0, failed = 0, cancelled = 0 } = this.of;
     const state = DOING.find((it) => this.of[it]) ?? this.last ?? "idle";
-    return { state, total: this.total, ended: done + failed + cancelled, failed, cancelled };
+    return { state, total: this.total, ended: done + failed + cancelled, failed, cancelled, last: this.#when };
   }
 }
 
@@ -496,8 +501,7 @@ export class Fold implements Track {
       }
       let counts = this.#all.operators.get(line.operator);
       if (counts === undefined) this.#all.operators.set(line.operator, (counts = new Counts()));
-      counts.move(from, to);
-      counts.views.put(frame, counts.view());
+      counts.move(from, to, frame);
       line.state = to;
     }
     this.#keep(line, frame);

@@ -35,7 +35,15 @@ export interface Run {
  * How the runs of one operator stand: what one of them does, else how the last one has ended. `ended`/`total` makes
  * `4/7`. Who knows the drawing asks `Steps` (steps.ts): it knows for_each blocks, and counts as the terminal does.
  */
-export interface OperatorState { state: State; total: number; ended: number; failed: number; cancelled: number }
+export interface OperatorState {
+  state: State; total: number; ended: number; failed: number; cancelled: number;
+  /** The frame with which the last of them ended; 0 if none has. */
+  last: number;
+  /** For the head of a for_each, whose items are counted: whether there may be more than `total`. */
+  more?: boolean;
+  /** Whether items of a for_each are counted, and not runs. */
+  items?: boolean;
+}
 
 export interface Question { id: string; type: string; chunk: string; payload: unknown; since: number; run: number | null; inside: boolean }
 

@@ -159,7 +159,7 @@ class App:
         self.streams = Streams(limits, self.gate)
         self.counters = Counters()
         self._hosts = Hosts(hosts)
-        self._page = Page() if page else None
+        self._files = Page() if page else None
         self._following: Following | None = None
         #: the tasks of the calls that are answered now, and how many there are
         self._calls: dict[asyncio.Task[Any], None] = {}
@@ -245,9 +245,9 @@ class App:
             await send(message)
 
         try:
-            if self._page is not None and (path := path_of(scope)) in PATHS:
+            if self._files is not None and (path := path_of(scope)) in PATHS:
                 name = "page"
-                status, headers, body = self._file(self._page, path, scope)
+                status, headers, body = self._file(self._files, path, scope)
                 await _respond(sending, status, headers, body, head if status == 200 else None)
                 return
             call = await self._admit(scope, receive)

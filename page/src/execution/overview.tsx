@@ -1,0 +1,103 @@
+/** What counts now: the open question, else how it has ended, or what is at work. */
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { Link } from "../app/link";
+import { useChanges } from "../app/live";
+import { duration, exact } from "../app/time";
+import { Mark, useNow } from "../app/ui";
+import type { Moment, Run } from "../model/track";
+import { Value } from "../values/value";
+import { get } from "../wire/http";
+import type { ExecutionInfo, ExecutionPage } from "../wire/types";
+
+/** How many runs and sub-flows are listed. */
+const MOST = 30;
+
+export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; moment: Moment; live: boolean; onRun(run: number): void }) {
+  const open: Run[] = [];
+  for (const run of moment.runs.values()) {
+    if (run.ended === null) open.push(run);
+    if (open.length > MOST) break;
+  }
+  const due = live && info.due !== null ? info.due : null;
+  return (
+    <div class="exec-overview">
+      {moment.error && <Failure moment={moment} onRun={onRun} />}
+      {moment.status === "cancelled" && <p><Mark status="cancelled" /> {moment.reason}</p>}
+      {moment.hasResult && <Part title="Result"><Value value={moment.result} open={2} copy /></Part>}
+      {open.length > 0 && (
+        <Part title="At work">
+          <ul class="exec-open">
+            {open.slice(0, MOST).map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
+          </ul>
+          {open.length > MOST && <p class="muted small">and more: see the timeline</p>}
+        </Part>
+      )}
+      {open.length === 0 && moment.status === "waiting" && moment.questions.size === 0 && (
+        <p><Mark status="waiting" /> {due === null ? "It waits for a signal." : "It waits for a signal or a time."}</p>
+      )}
+      {due !== null && <p class="muted small">Next by itself: {exact(due)}</p>}
+      {live && moment.status === "running" && !info.owned && (
+        <p class="muted">No worker has taken it yet. If that stays so, start one that has the code of {info.flow}.</p>
+      )}
+      {!moment.started && <p class="muted">It has not started yet.</p>}
+      {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
+      <SubFlows info={info} has={[...moment.runs.values()].some((run) => run.subFlow !== null)} />
+    </div>
+  );
+}
+
+function Part({ title, children }: { title: string; children: ComponentChildren }) {
+  return <section><h3 class="exec-part">{title}</h3>{children}</section>;
+}
+
+function Failure({ moment, onRun }: { moment: Moment; onRun(run: number): void }) {
+  const error = moment.error!;
+  let last: Run | null = null;
+  for (const run of moment.runs.values()) if (run.chunk === error.chunk && run.state === "failed") last = run;
+  const run = last;
+  return (
+    <div class="trouble">
+      <p class="trouble-title"><span aria-hidden="true">✗ </span>{error.type}{error.chunk && ` in ${error.chunk}`}</p>
+      {error.message && <p class="trouble-detail mono">{error.message.slice(0, 4000)}</p>}
+      {run !== null && <button class="button" type="button" onClick={() => onRun(run.id)}>Show the run that failed</button>}
+    </div>
+  );
+}
+
+function OpenRun({ run, at, onRun }: { run: Run; at: number | null; onRun(run: number): void }) {
+  const now = useNow();
+  const begun = run.segments[0]?.start;
+  return (
+    <li>
+      <button class="exec-choice" type="button" onClick={() => onRun(run.id)}>
+        <Mark status={run.state} /><span class="cut grow">{run.chunk}</span>
+        {run.attempt > 1 && <span class="muted">attempt {run.attempt}</span>}
+        <span class="muted number">{begun !== undefined && duration((at ?? now) - begun)}</span>
+      </button>
+    </li>
+  );
+}
+
+function SubFlows({ info, has }: { info: ExecutionInfo; has: boolean }) {
+  const [found, setFound] = useState<ExecutionInfo[]>([]);
+  const load = (): void => {
+    get<ExecutionPage>("executions", { parent: info.id, limit: MOST }).then((page) => setFound(page.executions)).catch(() => undefined);
+  };
+  useEffect(() => {
+    if (has) load();
+  }, [has, info.id]);
+  useChanges((ids, resync) => has && (resync || ids.some((id) => id.startsWith(info.id))) && load());
+  if (!has) return null;
+  return (
+    <Part title="Sub-flows">
+      <ul class="exec-open">
+        {found.map((it) => (
+          <li key={it.id}>
+            <Link class="exec-choice" to={{ view: "execution", id: it.id }}><Mark status={it.status} /><span class="cut grow">{it.flow}</span><span class="muted mono cut">{it.id.slice(info.id.length)}</span></Link>
+          </li>
+        ))}
+      </ul>
+    </Part>
+  );
+}
