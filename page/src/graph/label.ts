@@ -14,6 +14,8 @@ export interface Part {
   lines: string[];
   /** The whole label, if that is not what is drawn. */
   whole: string;
+  /** The width of the first line. */
+  wide: number;
   /** In which drawing it is: "" for the outermost, else the key of the box that has opened it. */
   inside: string;
 }
@@ -31,6 +33,8 @@ const WIDEST = 210, WIDEST_WIRE = 130, MOST_LINES = 7, ROW = 15;
 
 /** Boxes that have runs: their state stands in them. */
 const RUNS = new Set(["chunk", "flow"]);
+/** Boxes for what comes from outside of the steps. */
+const OUTSIDE = new Set(["signal", "data", "error", "timer"]);
 /** Boxes with a line to the side of them that is not upright, and how much room that takes. */
 const SLANT: Readonly<Record<string, number>> = { gate: 14, collect: 14, choice: 14, signal: 14, case: 12, error: 12, timer: 8 };
 
@@ -59,20 +63,22 @@ function inside(
     if (within !== undefined) made.inside = { head: HEAD, graph: inside(within, open, measure, key, parts, wires) };
     return made;
   });
+  const outside = new Set(drawing.boxes.filter((it) => OUTSIDE.has(it.shape)).map((it) => it.key));
   const lines = drawing.lines.map(({ source, target, label, style }, number) => {
     const whole = visible(begin(label, 300)), shown = cut(whole, WIDEST_WIRE, (text) => measure(text, SMALL)), key = prefix + number;
     wires.set(key, { key, style, label: shown, whole: shown === whole ? "" : whole, inside: opened, number });
-    return { source, target, width: shown ? Math.ceil(measure(shown, SMALL)) + 8 : 0, height: shown ? 16 : 0 };
+    return { source, target, width: shown ? Math.ceil(measure(shown, SMALL)) + 8 : 0, height: shown ? 16 : 0, weight: style !== "solid" ? 1 : outside.has(source) ? 4 : 8 };
   });
   return { boxes, blocks: drawing.blocks.map(({ key, parent }) => ({ key, parent })), lines };
 }
 
-function labelOf(box: DrawnBox, measure: Measure): { lines: string[]; whole: string } {
+function labelOf(box: DrawnBox, measure: Measure): { lines: string[]; whole: string; wide: number } {
   const whole = box.lines.map((it) => visible(begin(it, 300)).replace(/\s+/g, " ").trim()).filter(Boolean);
   const large = RUNS.has(box.shape);
   const lines = whole.slice(0, MOST_LINES).map((it, number) => cut(it, WIDEST, (text) => measure(text, large && !number ? LARGE : SMALL, large && !number)));
   if (whole.length > MOST_LINES) lines[MOST_LINES - 1] = "…";
-  return { lines, whole: lines.join("\n") === whole.join("\n") ? "" : whole.join("\n") };
+  const wide = lines.length ? measure(lines[0]!, large ? LARGE : SMALL, large) : 0;
+  return { lines, wide, whole: lines.join("\n") === whole.join("\n") ? "" : whole.join("\n") };
 }
 
 function sizeOf({ box, lines }: { box: DrawnBox; lines: string[] }, measure: Measure): { width: number; height: number } {

@@ -17,8 +17,8 @@ export interface BoxIn {
   inside?: { head: number; graph: GraphIn };
 }
 export interface BlockIn { key: string; parent: string | null }
-/** The size is that of the label; 0 without one. */
-export interface LineIn { source: string; target: string; width: number; height: number }
+/** The size is that of the label; 0 without one. The more weight, the rather it is straight. */
+export interface LineIn { source: string; target: string; width: number; height: number; weight: number }
 export interface GraphIn { boxes: BoxIn[]; blocks: BlockIn[]; lines: LineIn[] }
 
 /** A rectangle by its upper left corner. Keys of what is inside of box n3 begin with "n3/". */
@@ -48,6 +48,8 @@ interface Unit {
   /** From the point that is put in line with its neighbours to each side, and its height. */
   left: number; right: number; height: number;
   x: number; top: number;
+  /** The upper and lower edge of its rank: what is beside it may be taller. */
+  above: number; below: number;
 }
 interface Edge { line: number; from: Unit; to: Unit; back: boolean }
 interface Level {
@@ -88,7 +90,7 @@ class Layout {
     this.level(null);
     for (const { key } of graph.blocks) this.level(key);
     for (const { key, parent } of graph.blocks) {
-      const unit: Unit = { key, level: this.level(key), left: 0, right: 0, height: 0, x: 0, top: 0 };
+      const unit: Unit = { key, level: this.level(key), left: 0, right: 0, height: 0, x: 0, top: 0, above: 0, below: 0 };
       this.units.set(key, unit);
       this.level(parent !== null && parents.has(parent) ? parent : null).units.push(unit);
     }
@@ -130,7 +132,7 @@ class Layout {
       width = left + right;
       height = box.inside.head + scene.height + 2 * FRAME;
     }
-    return { key: box.key, box, left, right, height, x: 0, top: 0 };
+    return { key: box.key, box, left, right, height, x: 0, top: 0, above: 0, below: 0 };
   }
 
   /** Which units each line joins in which level, and which gates it goes through. */
@@ -158,7 +160,7 @@ class Layout {
   }
 
   private gate(level: Level, line: number, gates: Map<number, Unit>, unit: Unit, out: boolean): void {
-    const gate: Unit = { key: `${out ? ">" : "<"}${line}`, left: 0.5, right: 0.5, height: 1, x: 0, top: 0 };
+    const gate: Unit = { key: `${out ? ">" : "<"}${line}`, left: 0.5, right: 0.5, height: 1, x: 0, top: 0, above: 0, below: 0 };
     gates.set(line, gate);
     level.units.push(gate);
     level.edges.push(out ? { line, from: unit, to: gate, back: false } : { line, from: gate, to: unit, back: false });
@@ -202,8 +204,9 @@ class Layout {
     const graph = new Graph<object, { width: number; height: number; x?: number; y?: number }, DagreEdge>({ multigraph: true });
     graph.setGraph({ rankdir: "TB", nodesep: BETWEEN, ranksep: RANKS, edgesep: 18, ranker: level.units.length > 150 ? "tight-tree" : "network-simplex" });
     graph.setDefaultEdgeLabel(() => ({}));
-    for (const unit of level.units) graph.setNode(unit.key, { width: 2 * Math.max(unit.left, unit.right), height: unit.height });
-    for (const { line, from, to, back } of level.edges) {
+    // the other way round: of orders that are equally good dagre takes the one that is most unlike the first
+    for (const unit of level.units.toReversed()) graph.setNode(unit.key, { width: 2 * Math.max(unit.left, unit.right), height: unit.height });
+    for (const { line, from, to, back } of level.edges.toReversed()) {
       const { width, height } = this.graph.lines[line]!, gate = level.leaving.get(line) === to || level.entering.get(line) === from;
       const label = gate ? { width: 0, height: 0 } : { width: width ? width + 8 : 0, height };
       if (from === to) graph.setEdge(from.key, to.key, { width: width + LOOP, height: 0, labelpos: "c" }, String(line));
@@ -214,12 +217,13 @@ class Layout {
     dagre(graph, { disableOptimalOrderHeuristic: level.units.length > 400 });
     const ranks = new Map<number, number>();
     for (const unit of level.units) {
-      const node = graph.node(unit.key)!;
+      const node = graph.node(unit.key)!, y = Math.round(node.y!);
       unit.x = node.x!;
       unit.top = node.y! - unit.height / 2;
-      const y = Math.round(node.y!);
       ranks.set(y, Math.max(ranks.get(y) ?? 0, unit.height));
     }
+    this.straighten(level, graph);
+    this.align(level, ranks);
     for (const edge of level.edges) level.ways.set(edge.line, this.way(level, edge, graph, ranks));
     level.bounds = this.boundsOf(level);
   }
@@ -244,6 +248,76 @@ class Layout {
     if (ordinary.length === 0) for (const one of above) for (const other of below) graph.setEdge(one.key, other.key, hidden, "|");
   }
 
+  /** In a rank with something tall, steps are right below those before them, and beginnings right above those after them. */
+  private align(level: Level, ranks: ReadonlyMap<number, number>): void {
+    const entered = new Set(level.edges.map((it) => (it.back ? it.from : it.to)));
+    for (const unit of level.units) {
+      const middle = unit.top + unit.height / 2, rank = ranks.get(Math.round(middle)) ?? 0, spare = rank - unit.height;
+      [unit.above, unit.below] = [middle - rank / 2, middle + rank / 2];
+      if (spare > 1 && unit.height > 1) unit.top += entered.has(unit) ? -spare / 2 : spare / 2;
+    }
+  }
+
+  /**
+   * Dagre gives the order in each rank. Here all move sideways in that order until the lines that matter most are straight:
+   * down and up again, each rank goes where the one before wants it, as far as there is room.
+   */
+  private straighten(level: Level, graph: Graph<any, any, any>): void {
+    const rows = new Map<number, Item[]>(), items = new Map<Unit, Item>();
+    const put = (item: Item, y: number): Item => {
+      const key = Math.round(y), row = rows.get(key);
+      if (row === undefined) rows.set(key, [item]);
+      else row.push(item);
+      return item;
+    };
+    const make = (x: number, left: number, right: number, gap: number, move: (x: number) => void): Item => (
+      { x, left, right, gap, up: [], down: [], weight: 0.01, row: [], place: 0, move }
+    );
+    const loops = new Map<Unit, number>();
+    for (const { line, from, to } of level.edges) if (from === to) loops.set(from, Math.max(loops.get(from) ?? 0, this.graph.lines[line]!.width + LOOP + 10));
+    for (const unit of level.units) {
+      const item = make(unit.x, unit.left, unit.right + (loops.get(unit) ?? 0), BETWEEN / 2, (x) => (unit.x = x));
+      items.set(unit, put(item, unit.top + unit.height / 2));
+    }
+    const join = (upper: Item, lower: Item, weight: number): void => {
+      upper.down.push({ item: lower, weight });
+      lower.up.push({ item: upper, weight });
+      upper.weight += weight;
+      lower.weight += weight;
+    };
+    const labels: { item: Item; owner: Item }[] = [];
+    for (const it of level.edges) {
+      const { line, from, to, back } = it;
+      if (from === to) continue;
+      const [upper, lower] = back ? [to, from] : [from, to], edge: DagreEdge = graph.edge(upper.key, lower.key, String(line));
+      const weight = back ? 0.2 : this.graph.lines[line]!.weight;
+      let last = items.get(upper)!;
+      for (const point of (edge.points ?? []).slice(1, -1)) {
+        const labelled = edge.width && edge.x !== undefined && Math.abs(point.y - edge.y!) < 1, half = labelled ? edge.width! / 2 : 0;
+        const item = put(make(point.x, half, half, 9, (x) => {
+          point.x = x;
+          if (labelled) edge.x = x;
+        }), point.y);
+        const owner = labelled && !back ? this.labelOwner(level, it) : undefined;
+        if (owner !== undefined) labels.push({ item, owner: items.get(owner)! });
+        join(last, item, weight);
+        last = item;
+      }
+      join(last, items.get(lower)!, weight);
+    }
+    const all = [...rows].sort(([one], [other]) => one - other).map(([, row]) => row.sort((one, other) => one.x - other.x));
+    for (const row of all) row.forEach((item, place) => Object.assign(item, { row, place }));
+    for (let round = 0; round < 8 && all.filter(uncross).length > 0; round++);
+    for (let round = 0; round < 8; round++) {
+      for (const row of all.toReversed()) settle(row, (it) => it.down);
+      for (const row of all) settle(row, (it) => it.up);
+    }
+    for (let round = 0; round < 4; round++) shiftGroups(all);
+    const owners = new Map(labels.map((it) => [it.item, it.owner]));
+    for (const row of all) if (row.some((it) => owners.has(it))) settle(row, (it) => [{ item: owners.get(it) ?? it, weight: 1 }]);
+    for (const row of all) for (const item of row) item.move(item.x);
+  }
+
   private way(level: Level, { line, from, to, back }: Edge, graph: Graph<any, any, any>, ranks: ReadonlyMap<number, number>): Way {
     const edge: DagreEdge = back ? graph.edge(to.key, from.key, String(line)) : graph.edge(from.key, to.key, String(line));
     const { width } = this.graph.lines[line]!;
@@ -259,11 +333,21 @@ class Layout {
       const height = ranks.get(Math.round(point.y)) ?? 0;
       const labelled = label !== null && Math.abs(point.y - label.y) < 1;
       if (height > 0) points.push({ x: point.x, y: point.y - height / 2 }, { x: point.x, y: point.y + height / 2 });
-      else if (labelled) points.push({ x: point.x, y: point.y - 8 }, { x: point.x, y: point.y + 8 });
+      else if (labelled) points.push({ x: label.x, y: point.y - 8 }, { x: label.x, y: point.y + 8 });
       else if (same) points.push(point);
     }
     if (back && points.length === 0) points = [{ x: Math.max(from.x + from.right, to.x + to.right) + 20, y: (from.top + to.top + to.height) / 2 }];
     return { points: back ? points.reverse() : points, label };
+  }
+
+  /** A label stands right above a step to which no other line leads, or below one from which no other comes. */
+  private labelOwner(level: Level, { line, from, to }: Edge): Unit | undefined {
+    const { source, target } = this.graph.lines[line]!;
+    const alone = (unit: Unit, box: string, end: "from" | "to"): boolean => (
+      unit === this.units.get(box) && level.edges.every((it) => it.line === line || it[end] !== unit)
+    );
+    if (alone(to, target, "to")) return to;
+    return alone(from, source, "from") ? from : undefined;
   }
 
   /** The size of a block from that of its inside, and which point of it is put in line with its neighbours. */
@@ -321,6 +405,8 @@ class Layout {
     for (const unit of level.units) {
       unit.x += dx;
       unit.top += dy;
+      unit.above += dy;
+      unit.below += dy;
       if (unit.level) this.move(unit.level, unit.x - unit.left - unit.level.bounds.left, unit.top - unit.level.bounds.top);
     }
   }
@@ -357,21 +443,118 @@ class Layout {
     }
     const out = inside(this.around.get(source)!, level.block), into = inside(this.around.get(target)!, level.block).reverse();
     const points: Point[] = [{ x: begin.x, y: begin.top + begin.height }];
+    let unit = begin;
+    const leave = (way: Way): void => {
+      points.push({ x: points.at(-1)!.x, y: unit.below }, ...way.points);
+    };
     for (const block of out) {
       const inner = this.level(block), gate = inner.leaving.get(line);
-      if (!gate) continue;
-      points.push(...inner.ways.get(line)!.points, { x: gate.x, y: gate.top }, { x: gate.x, y: inner.bounds.bottom });
+      if (gate) {
+        leave(inner.ways.get(line)!);
+        points.push({ x: gate.x, y: gate.top }, { x: gate.x, y: inner.bounds.bottom });
+      }
+      unit = this.units.get(block)!;
     }
-    points.push(...way.points);
+    leave(way);
     for (const block of into) {
-      const inner = this.level(block), gate = inner.entering.get(line);
-      if (!gate) continue;
-      points.push({ x: gate.x, y: inner.bounds.top }, { x: gate.x, y: gate.top }, ...inner.ways.get(line)!.points);
+      const inner = this.level(block), gate = inner.entering.get(line), x = gate?.x ?? inner.head!.x;
+      points.push({ x, y: this.units.get(block)!.above }, { x, y: inner.bounds.top });
+      if (gate) points.push({ x, y: gate.top }, ...inner.ways.get(line)!.points);
     }
     const tip = { x: round(end.x), y: round(end.top) };
-    points.push(tip);
+    points.push({ x: tip.x, y: end.above }, tip);
     return { key, path: downwards(points), tip, turn: 90, label };
   }
+}
+
+/** Something in a rank that has a place from left to right: a unit, or where a line goes through. */
+interface Item {
+  x: number; left: number; right: number; gap: number;
+  up: { item: Item; weight: number }[]; down: { item: Item; weight: number }[];
+  weight: number;
+  row: Item[]; place: number;
+  move(x: number): void;
+}
+
+/** Swap what stands beside each other where fewer lines cross then; whether there was something to swap. */
+function uncross(row: Item[]): boolean {
+  const crossings = (left: Item, right: Item): number => {
+    let found = 0;
+    for (const way of ["up", "down"] as const) for (const one of left[way]) for (const other of right[way]) if (one.item.place > other.item.place) found++;
+    return found;
+  };
+  let swapped = false;
+  for (let place = 0; place + 1 < row.length; place++) {
+    const one = row[place]!, other = row[place + 1]!;
+    if (crossings(one, other) <= crossings(other, one)) continue;
+    [one.x, other.x] = [other.x, one.x];
+    [row[place], row[place + 1]] = [other, one];
+    [one.place, other.place] = [place + 1, place];
+    swapped = true;
+  }
+  return swapped;
+}
+
+/** Move a row to where its neighbours want it, in its order and with its gaps. Of those that collide, the weightiest has its place. */
+function settle(row: readonly Item[], neighbours: (item: Item) => { item: Item; weight: number }[]): void {
+  // offsets take the gaps out: then only the order is left, and what collides goes to the same place
+  const groups: { from: number; to: number; wants: [number, number][]; x: number }[] = [], offsets: number[] = [];
+  let offset = 0;
+  row.forEach((item, number) => {
+    if (number) offset += between(row[number - 1]!, item);
+    offsets.push(offset);
+    const near = neighbours(item), wanted = median(near.map((it) => [it.item.x, it.weight])) ?? item.x;
+    groups.push({ from: number, to: number, wants: [[wanted - offset, near.length ? item.weight : 0.01]], x: wanted - offset });
+    while (groups.length > 1 && groups.at(-2)!.x > groups.at(-1)!.x) {
+      const last = groups.pop()!, group = groups.at(-1)!;
+      group.to = last.to;
+      group.wants.push(...last.wants);
+      group.x = median(group.wants)!;
+    }
+  });
+  for (const { from, to, x } of groups) for (let number = from; number <= to; number++) row[number]!.x = x + offsets[number]!;
+}
+
+/** What is straight moves as a whole to where its other neighbours want it: one by one its parts hold each other. */
+function shiftGroups(rows: readonly (readonly Item[])[]): void {
+  const group = new Map<Item, Item[]>();
+  for (const row of rows) for (const item of row) {
+    const above = item.up.find((it) => it.weight >= 4 && Math.abs(it.item.x - item.x) < 0.5 && group.has(it.item))?.item;
+    const own = above === undefined ? [] : group.get(above)!;
+    own.push(item);
+    group.set(item, own);
+  }
+  for (const own of new Set(group.values())) {
+    const members = new Set(own), wants: [number, number][] = [];
+    let least = -Infinity, most = Infinity;
+    for (const item of own) {
+      for (const { item: other, weight } of [...item.up, ...item.down]) if (!members.has(other)) wants.push([other.x - item.x, weight]);
+      const row = item.row, place = item.place, before = row[place - 1], after = row[place + 1];
+      if (before && !members.has(before)) least = Math.max(least, before.x + between(before, item) - item.x);
+      if (after && !members.has(after)) most = Math.min(most, after.x - between(item, after) - item.x);
+    }
+    wants.push([0, 0.001]); // as it is, if nobody minds
+    const by = Math.max(least, Math.min(most, median(wants)!));
+    if (Number.isFinite(by) && least <= most + 0.01) for (const item of own) item.x += by;
+  }
+}
+
+function between(one: Item, other: Item): number {
+  return one.right + one.gap + other.gap + other.left;
+}
+
+/** The place with as much weight on each side of it; between two, their middle. */
+function median(places: readonly [place: number, weight: number][]): number | undefined {
+  if (places.length < 2) return places[0]?.[0];
+  const sorted = places.toSorted(([one], [other]) => one - other), half = sorted.reduce((sum, [, weight]) => sum + weight, 0) / 2;
+  let passed = 0;
+  for (let number = 0; number < sorted.length; number++) {
+    const [place, weight] = sorted[number]!;
+    passed += weight;
+    if (Math.abs(passed - half) < 1e-9 && number + 1 < sorted.length) return (place + sorted[number + 1]![0]) / 2;
+    if (passed > half) return place;
+  }
+  return sorted.at(-1)![0];
 }
 
 interface DagreEdge { width?: number; height?: number; labelpos?: "l" | "c" | "r"; weight?: number; minlen?: number; points?: Point[]; x?: number; y?: number }
@@ -420,14 +603,16 @@ const at = (x: number, y: number): string => `${round(x)} ${round(y)}`;
 /** A path down through points: straight where they are below each other, and an S between two that are not. */
 function downwards(points: readonly Point[]): string {
   let { x, y } = points[0]!, path = `M${at(x, y)}`;
-  for (const to of points.slice(1)) {
+  points.slice(1).forEach((to, number) => {
+    const next = points[number + 2];
+    if (Math.abs(to.x - x) < 0.6 && (to.y <= y + 0.1 || (next && Math.abs(next.x - x) < 0.6))) return;
     if (Math.abs(to.x - x) < 0.6) path += `L${at(to.x, to.y)}`;
     else {
       const middle = (y + to.y) / 2;
       path += `C${at(x, middle)} ${at(to.x, middle)} ${at(to.x, to.y)}`;
     }
     ({ x, y } = to);
-  }
+  });
   return path;
 }
 
@@ -471,7 +656,7 @@ function side(unit: Unit, x: number): [x: number, y: number, beside: boolean] {
 
 /** A line from a box to itself, at its right side. */
 function loopAt(unit: Unit, lane: number): { path: string; tip: Point; turn: number } {
-  const right = unit.x + unit.right, y = unit.top + Math.min(unit.height, 36) / 2, up = y - 8, down = y + 8;
+  const right = unit.x + unit.right, y = unit.top + Math.min(unit.height, 36) / 2, up = y - 4, down = y + 12;
   const path = `M${at(right, down)}L${at(lane - 8, down)}C${at(lane + 2, down)} ${at(lane + 2, up)} ${at(lane - 8, up)}L${at(right, up)}`;
   return { path, tip: { x: round(right), y: round(up) }, turn: 180 };
 }
