@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: By name: whether it is there. What is named here, `tools/services.sh` installs.
 SERVICES: dict[str, Callable[[], bool]] = {
     "model": lambda: (ROOT / ".venv-model" / ".ready").exists(),
+    "node": lambda: shutil.which("node") is not None and (ROOT / "page/node_modules/@ag-ui/client").exists(),
     "strace": lambda: shutil.which("strace") is not None,
     "postgres": lambda: bool(list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))),
     "pgbouncer": lambda: shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") is not None,

@@ -19,7 +19,10 @@ import { Trouble, useNow } from "./ui";
 export function App() {
   const route = useRoute();
   const [signedIn, setSignedIn] = useState(isSignedIn());
-  useEffect(() => onSignIn(setSignedIn), []);
+  useEffect(() => {
+    setSignedIn(isSignedIn()); // it may have changed before we heard
+    return onSignIn(setSignedIn);
+  }, []);
   useEffect(() => {
     document.title = titleOf(route);
   }, [route]);

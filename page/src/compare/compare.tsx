@@ -85,8 +85,8 @@ function Both({ one, other }: { one: string; other: string }) {
     <section class="compare" aria-labelledby="compare-title">
       <div class="page-head">
         <h1 id="compare-title">Two runs</h1>
+        {old && <button class="button primary" type="button" onClick={() => void load()}>They have changed: compare again</button>}
         <span class="grow" />
-        <button class="button" type="button" hidden={!old} onClick={() => void load()}>They have changed: compare again</button>
         <Link class="button" to={{ view: "compare", one: other, other: one }} replace>Swap</Link>
         <Link class="button" to={{ view: "compare", one }}>Compare with another one</Link>
       </div>
@@ -140,7 +140,7 @@ function Result({ one, other, found: { difference, frames } }: { one: string; ot
         <span><Said words={verdict(difference, parting)} /></span>
       </p>
       {difference.parted !== null && (
-        <Panel title="Where they part">
+        <Panel title="Where they part" extra={<span class="muted small">A frame opens its run at that moment</span>}>
           <Frames ids={[one, other]} number={number} frames={frames} />
           <div class="compare-two">
             {[0, 1].map((side) => (
@@ -210,7 +210,7 @@ function Frames({ ids, number, frames }: { ids: Two<string>; number: number; fra
   return (
     <table class="compare-frames">
       <caption class="unseen">The frames around frame {number}, where the two runs part</caption>
-      <thead><tr><th scope="col">Frame</th><th scope="col">One</th><th scope="col">The other</th></tr></thead>
+      <thead><tr><th scope="col"><span aria-hidden="true">#</span><span class="unseen">Frame</span></th><th scope="col">One</th><th scope="col">The other</th></tr></thead>
       <tbody>
         {rows.map((it) => {
           const pair = [frames[0].get(it), frames[1].get(it)] as const;
@@ -247,7 +247,7 @@ function Chunk({ name, pair }: { name: string; pair: Two<unknown[]> }) {
           <div class="compare-two">
             {pair.map((side, which) => (
               <div key={which} class={`compare-value ${which === 0 ? "one" : "other"}`}>
-                {at < side.length ? <Outcome value={side[at]} /> : <p class="muted">It did not run so often.</p>}
+                {at < side.length ? <Outcome value={side[at]} /> : <p class="muted">{side.length ? "It did not run so often." : "It did not run."}</p>}
               </div>
             ))}
           </div>

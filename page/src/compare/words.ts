@@ -72,9 +72,9 @@ export function did(frame: Frame): Words {
     case "unparked":
       return ["ended the wait for something outside", ...of];
     case "recovered":
-      return record.lost ? ["gone on after its process was lost"] : ["gone on in another process"];
+      return record.lost ? ["gone on; what was not finished begins again"] : ["gone on"];
     case "suspended":
-      return ["stopped in its process, to go on in another"];
+      return ["been given back to the store"];
     case "retried":
       return ["been tried again after it had failed"];
     case "cancel_requested":

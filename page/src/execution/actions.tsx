@@ -1,17 +1,17 @@
-/** What can be done with an execution: cancel, retry, fork at a moment, compare with another one. */
+/** What can be done with an execution: cancel, retry, fork at a moment. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { useAccess } from "../app/access";
 import { Dialog } from "../app/dialog";
+import { Link } from "../app/link";
 import { go } from "../app/route";
-import { ago } from "../app/time";
-import { Mark, Trouble } from "../app/ui";
+import { Trouble } from "../app/ui";
 import { FINAL } from "../status";
-import { get, isAbort, newKey, path, post, problemOf } from "../wire/http";
+import { isAbort, newKey, path, post, problemOf } from "../wire/http";
 import { parseTyped } from "../wire/json";
-import type { ExecutionInfo, ExecutionPage, Problem } from "../wire/types";
+import type { ExecutionInfo, Problem } from "../wire/types";
 
-type Verb = "cancel" | "retry" | "fork" | "compare";
+type Verb = "cancel" | "retry" | "fork";
 
 export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: number; live: boolean }) {
   const [open, setOpen] = useState<Verb | null>(null);
@@ -22,14 +22,13 @@ export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: n
   const part = info.parent === null ? "" : "This is part of another run: act on that one.";
   return (
     <div class="row exec-actions">
-      <Action words="Compare" onDo={() => setOpen("compare")} reason="" />
+      <Link class="button" to={{ view: "compare", one: info.id }}>Compare</Link>
       <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code || part} />
       {info.status === "failed" && <Action words="Retry" onDo={() => setOpen("retry")} reason={code || part} />}
       {!ended && <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={readOnly || part} />}
       {open === "cancel" && <CancelDialog info={info} onClose={close} />}
       {open === "retry" && <RetryDialog info={info} onClose={close} />}
       {open === "fork" && <ForkDialog info={info} moment={moment} onClose={close} />}
-      {open === "compare" && <CompareDialog info={info} onClose={close} />}
     </div>
   );
 }
@@ -196,55 +195,6 @@ function ForkDialog({ info, moment, onClose }: { info: ExecutionInfo; moment: nu
         {problem && <Trouble problem={problem} />}
         <Buttons words="Fork" busy={busy} onClose={onClose} />
       </form>
-    </Dialog>
-  );
-}
-
-function CompareDialog({ info, onClose }: { info: ExecutionInfo; onClose(): void }) {
-  const [others, setOthers] = useState<ExecutionInfo[] | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [text, setText] = useState("");
-  useEffect(() => {
-    const abort = new AbortController();
-    const timer = setTimeout(() => {
-      get<ExecutionPage>("executions", { flow: info.flow, text: text.trim(), limit: 30 }, abort.signal)
-        .then((page) => setOthers(page.executions.filter((it) => it.id !== info.id)))
-        .catch((error: unknown) => !isAbort(error) && setProblem(problemOf(error)));
-    }, text === "" ? 0 : 200);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [text]);
-  const origin = info.forked_from?.[0];
-  const choose = (other: string): void => {
-    onClose();
-    go(origin === other ? { view: "compare", one: other, other: info.id } : { view: "compare", one: info.id, other });
-  };
-  const now = Date.now() / 1000;
-  return (
-    <Dialog title="Compare with another run" onClose={onClose}>
-      <div>
-        <label class="label" for="compare-text">Find a run of {info.flow}</label>
-        <input class="input" id="compare-text" value={text} placeholder="Id, label or a word of the error" autocomplete="off"
-          onInput={(event) => setText(event.currentTarget.value)} />
-      </div>
-      {problem && <Trouble problem={problem} />}
-      <ul class="exec-choices">
-        {origin !== undefined && text === "" && (
-          <li><button class="exec-choice" type="button" onClick={() => choose(origin)}>
-            <span class="cut grow mono">{origin}</span><span class="muted">the run that this one was forked from</span>
-          </button></li>
-        )}
-        {others?.filter((it) => it.id !== origin || text !== "").map((it) => (
-          <li key={it.id}><button class="exec-choice" type="button" onClick={() => choose(it.id)}>
-            <Mark status={it.status} word={false} /><span class="cut grow mono">{it.id}</span><span class="muted number">{ago(it.created, now)}</span>
-          </button></li>
-        ))}
-        {others !== null && others.length === 0 && origin === undefined && <li class="empty">No other run of this flow is found.</li>}
-        {others === null && !problem && <li class="empty">Loading</li>}
-      </ul>
-      <div class="dialog-buttons"><button class="button" type="button" onClick={onClose}>Close</button></div>
     </Dialog>
   );
 }

@@ -13,12 +13,32 @@ import type { ExecutionInfo, ExecutionPage } from "../wire/types";
 /** How many runs and sub-flows are listed. */
 const MOST = 30;
 
-export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; moment: Moment; live: boolean; onRun(run: number): void }) {
-  const open: Run[] = [];
-  for (const run of moment.runs.values()) {
-    if (run.ended === null) open.push(run);
-    if (open.length > MOST) break;
+interface Glance { open: Run[]; more: boolean; failed: Run | null; subFlows: ReadonlyMap<string, string> }
+
+const glances = new WeakMap<Moment, Glance>();
+
+/** What is looked for in all runs of a moment, in one pass: there may be tens of thousands. */
+export function glance(moment: Moment): Glance {
+  let found = glances.get(moment);
+  if (found === undefined) {
+    const open: Run[] = [];
+    const subFlows = new Map<string, string>();
+    let failed: Run | null = null;
+    let more = false;
+    for (const run of moment.runs.values()) {
+      if (run.subFlow !== null) subFlows.set(run.operator, run.subFlow);
+      if (run.state === "failed" && run.chunk === moment.error?.chunk) failed = run;
+      if (run.ended !== null || run.state === "asking") continue; // what is asked is shown above
+      if (open.length < MOST) open.push(run);
+      else more = true;
+    }
+    glances.set(moment, (found = { open, more, failed, subFlows }));
   }
+  return found;
+}
+
+export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; moment: Moment; live: boolean; onRun(run: number): void }) {
+  const { open, more, subFlows } = glance(moment);
   const due = live && info.due !== null ? info.due : null;
   return (
     <div class="exec-overview">
@@ -28,9 +48,9 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
       {open.length > 0 && (
         <Part title="At work">
           <ul class="exec-open">
-            {open.slice(0, MOST).map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
+            {open.map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
           </ul>
-          {open.length > MOST && <p class="muted small">and more: see the timeline</p>}
+          {more && <p class="muted small">and more: see the timeline</p>}
         </Part>
       )}
       {open.length === 0 && moment.status === "waiting" && moment.questions.size === 0 && (
@@ -42,7 +62,7 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
       )}
       {!moment.started && <p class="muted">It has not started yet.</p>}
       {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
-      <SubFlows info={info} has={[...moment.runs.values()].some((run) => run.subFlow !== null)} />
+      <SubFlows info={info} has={subFlows.size > 0} />
     </div>
   );
 }
@@ -53,9 +73,7 @@ function Part({ title, children }: { title: string; children: ComponentChildren 
 
 function Failure({ moment, onRun }: { moment: Moment; onRun(run: number): void }) {
   const error = moment.error!;
-  let last: Run | null = null;
-  for (const run of moment.runs.values()) if (run.chunk === error.chunk && run.state === "failed") last = run;
-  const run = last;
+  const run = glance(moment).failed;
   return (
     <div class="trouble">
       <p class="trouble-title"><span aria-hidden="true">✗ </span>{error.type}{error.chunk && ` in ${error.chunk}`}</p>
@@ -79,13 +97,22 @@ function OpenRun({ run, at, onRun }: { run: Run; at: number | null; onRun(run: n
   );
 }
 
+/** Those of the execution that was shown last: moving through its moments asks for nothing. */
+let kept: { of: string; found: ExecutionInfo[] } | null = null;
+
 function SubFlows({ info, has }: { info: ExecutionInfo; has: boolean }) {
-  const [found, setFound] = useState<ExecutionInfo[]>([]);
+  const [found, setFound] = useState<ExecutionInfo[]>(kept?.of === info.id ? kept.found : []);
   const load = (): void => {
-    get<ExecutionPage>("executions", { parent: info.id, limit: MOST }).then((page) => setFound(page.executions)).catch(() => undefined);
+    const of = info.id;
+    get<ExecutionPage>("executions", { parent: of, limit: MOST })
+      .then(({ executions }) => {
+        kept = { of, found: executions };
+        setFound(executions);
+      })
+      .catch(() => undefined); // they are listed again with the next change
   };
   useEffect(() => {
-    if (has) load();
+    if (has && kept?.of !== info.id) load();
   }, [has, info.id]);
   useChanges((ids, resync) => has && (resync || ids.some((id) => id.startsWith(info.id))) && load());
   if (!has) return null;

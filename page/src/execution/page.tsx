@@ -16,7 +16,7 @@ import { FINAL } from "../status";
 import { get, isAbort, path, problemOf } from "../wire/http";
 import type { Drawing, ExecutionInfo, Problem } from "../wire/types";
 import { Actions } from "./actions";
-import { Overview } from "./overview";
+import { glance, Overview } from "./overview";
 import { Questions } from "./questions";
 import { RunDetails } from "./run";
 import { Slider } from "./slider";
@@ -38,7 +38,7 @@ export function ExecutionPage({ route }: { route: ExecutionRoute }) {
       <div class="exec exec-missing">
         <h1 class="exec-title">{error.status === 404 ? "There is no such run" : "This run cannot be shown"}</h1>
         <p class="mono">{route.id.slice(0, 300)}</p>
-        <Trouble problem={error} />
+        {error.status === 404 ? <p class="muted">It was deleted, or the address has a mistake.</p> : <Trouble problem={error} />}
         <Link class="button" to={{ view: "runs" }}>All runs</Link>
       </div>
     );
@@ -69,7 +69,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const run = route.run !== undefined && moment.runs.has(route.run) ? route.run : undefined;
   const operator = run === undefined ? undefined : moment.runs.get(run)!.operator;
   const selected = useMemo(() => new Set(operator === undefined ? [] : [operator]), [operator]);
-  const subFlows = useMemo(() => subFlowsOf(moment), [moment]);
+  const subFlows = glance(moment).subFlows;
   const chooseBox = useMemo(() => (operators: readonly string[]) => {
     const found = newestRun(momentRef.current, operators);
     if (found !== undefined) select(found);
@@ -89,17 +89,18 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   ), [drawing.found, drawing.problem, states, selected, subFlows]);
   const timeline = useMemo(() => (
     <Panel title="Timeline" class="exec-time">
-      {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} /> : <Loading lines={6} />}
+      {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} steps={steps} owned={info.owned} /> : <Loading lines={6} />}
     </Panel>
-  ), [ready, track, version, moment, live, run]);
-  const questions = moment.questions.size > 0
-    ? <Questions info={info} moment={moment} live={live} readOnly={readOnly} onRun={select} />
-    : null;
-  const now = <>{questions}<Overview info={info} moment={moment} live={live} onRun={select} /></>;
+  ), [ready, track, version, moment, live, run, steps, info.owned]);
+  const now = (
+    <Questions info={info} moment={moment} live={live} readOnly={readOnly} onRun={select}>
+      <Overview info={info} moment={moment} live={live} onRun={select} />
+    </Questions>
+  );
   const details = run === undefined
     ? <p class="empty">{route.run === undefined ? "Choose a step in the graph or the timeline." : "This run has not begun at this moment."}</p>
-    : <RunDetails track={track} moment={moment} run={run} onSelect={select} onMoment={move} />;
-  const stream = useMemo(() => <StreamPanel items={items} live={live} onMoment={onStreamMoment} />, [items, live]);
+    : <RunDetails track={track} moment={moment} run={run} onSelect={select} onMoment={move} steps={steps} />;
+  const stream = useMemo(() => <StreamPanel items={items} live={live} onMoment={onStreamMoment} timeOf={(frame) => track.frame(frame)?.at} />, [items, live]);
   const state = useMemo(() => <StatePanel moment={moment} before={before} />, [moment, before]);
 
   const asks = moment.questions.size;
@@ -132,8 +133,8 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
           <Panel title={asks > 0 ? (asks === 1 ? "Question" : "Questions") : "Overview"} class="exec-now">{now}</Panel>
           {graph}
           {timeline}
-          <Panel title="Stream" class="exec-stream" extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
-          <Panel title="State" class="exec-state">{state}</Panel>
+          <Panel title="Stream" class="exec-stream" inner extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
+          <Panel title="State" class="exec-state" inner>{state}</Panel>
           {route.tab === "run" && route.run !== undefined && <Sheet onClose={() => select(undefined)}>{details}</Sheet>}
         </div>
       )}
@@ -257,10 +258,4 @@ function newestRun(moment: Moment, operators: readonly string[]): number | undef
     if (run.ended === null) open = run.id;
   }
   return open ?? failed ?? newest;
-}
-
-function subFlowsOf(moment: Moment): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  for (const run of moment.runs.values()) if (run.subFlow !== null) found.set(run.operator, run.subFlow);
-  return found;
 }

@@ -68,7 +68,7 @@ export function RunDetails({ track, moment, run: id, onSelect, onMoment, steps }
         {run.hasOutput ? <Value value={run.output} copy /> : <p class="muted">{whyNoOutput(run)}</p>}
       </Section>
       <Attempts run={run} now={now} />
-      <Causes track={track} moment={moment} run={run} now={now} onSelect={onSelect} onMoment={onMoment} />
+      <Causes track={track} moment={moment} run={run} now={now} steps={steps} onSelect={onSelect} onMoment={onMoment} />
     </article>
   );
 }
@@ -141,7 +141,7 @@ function Input({ track, run, item }: { track: Track; run: Run; item: unknown }) 
   if (run.hasInput) return <Value value={run.input} copy />;
   if (known !== undefined) return <Value value={known} copy />;
   const mine = asked?.run === run.id ? asked : null;
-  if (mine !== null && "problem" in mine) return <Trouble problem={mine.problem} onAgain={() => setAgain(again + 1)} />;
+  if (mine !== null && "problem" in mine) return <Trouble problem={mine.problem} onAgain={mine.problem.code === "gone" ? undefined : () => setAgain(again + 1)} />;
   if (item !== undefined) return <Value value={item} copy />;
   return <p class="muted run-loading" role="status">Loading</p>;
 }
@@ -219,8 +219,8 @@ function SubFlows({ run }: { run: Run }) {
 
 // -- causes ---------------------------------------------------------------------------------------------------------------
 
-function Causes({ track, moment, run, now, onSelect, onMoment }: {
-  track: Track; moment: Moment; run: Run; now: number; onSelect(run: number): void; onMoment(moment: number): void;
+function Causes({ track, moment, run, now, steps, onSelect, onMoment }: {
+  track: Track; moment: Moment; run: Run; now: number; steps?: Steps | null; onSelect(run: number): void; onMoment(moment: number): void;
 }) {
   const [most, setMost] = useState(CAUSES);
   useEffect(() => setMost(CAUSES), [run.id]);
@@ -229,7 +229,7 @@ function Causes({ track, moment, run, now, onSelect, onMoment }: {
     <Section title="What caused it">
       <ol class="run-causes">
         {chain.map((cause) => (
-          <CauseLine key={cause.frame} cause={cause} moment={moment} now={now} onSelect={onSelect} onMoment={onMoment} />
+          <CauseLine key={cause.frame} cause={cause} moment={moment} now={now} steps={steps} onSelect={onSelect} onMoment={onMoment} />
         ))}
         {more && (
           <li><button type="button" class="run-link" onClick={() => setMost(most * 10)}>Show more of what came before</button></li>
@@ -240,16 +240,18 @@ function Causes({ track, moment, run, now, onSelect, onMoment }: {
   );
 }
 
-function CauseLine({ cause, moment, now, onSelect, onMoment }: {
-  cause: Cause; moment: Moment; now: number; onSelect(run: number): void; onMoment(moment: number): void;
+function CauseLine({ cause, moment, now, steps, onSelect, onMoment }: {
+  cause: Cause; moment: Moment; now: number; steps?: Steps | null; onSelect(run: number): void; onMoment(moment: number): void;
 }) {
   const by = cause.run === null ? undefined : moment.runs.get(cause.run);
+  const item = cause.run === null ? null : steps?.itemOf(cause.run) ?? null;
   return (
     <li class="run-cause">
       <div class="run-cause-head">
         {by !== undefined && (
           <button type="button" class="run-link run-by" onClick={() => onSelect(by.id)}>{line(by.chunk, 100) || `run ${by.id}`}</button>
         )}
+        {item !== null && <span class="muted" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
         {cause.run !== null && by === undefined && <span>a run </span>}
         <span>{by === undefined && cause.run === null ? upper(cause.words) : cause.words}</span>
         {cause.name !== "" && <b class="run-signal">{line(cause.name, 100)}</b>}
@@ -257,7 +259,7 @@ function CauseLine({ cause, moment, now, onSelect, onMoment }: {
           {cause.at > 0 && <time title={exact(cause.at)}>{clock(cause.at, now)}</time>} <ToMoment number={cause.frame} onMoment={onMoment} />
         </span>
       </div>
-      {cause.hasValue && <p class="run-value mono cut" title={line(cause.value, 400)}>{line(cause.value, 200)}</p>}
+      {cause.hasValue && cause.value !== null && <p class="run-value mono cut" title={line(cause.value, 400)}>{line(cause.value, 200)}</p>}
       {cause.open && cause.words !== "the frames before are gone" && <p class="muted">The frames do not say more.</p>}
     </li>
   );

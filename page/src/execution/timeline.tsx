@@ -2,14 +2,16 @@
 import "./timeline.css";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { go } from "../app/route";
 import { duration } from "../app/time";
 import { useNow } from "../app/ui";
-import { labels, span, type Gap, type Label } from "../model/axis";
+import { labels, marked, span, type Label } from "../model/axis";
 import { attemptsOf, density, lengthOf, rowsOf, spanOf, type Row, type Shown } from "../model/rows";
 import { counted, type Steps } from "../model/steps";
 import type { Moment, OperatorState, Run, Segment, Track } from "../model/track";
 import { FINAL, LOOK, type State } from "../status";
 import { line } from "../values/text";
+import { Inside } from "./inside";
 
 export interface TimelineProps {
   track: Track;
@@ -18,17 +20,12 @@ export interface TimelineProps {
   moment: Moment;
   /** Whether the newest moment is shown, and more may come. */
   live: boolean;
-  /** The run that is selected, and the execution that it belongs to if that is a sub-flow. */
+  /** The run that is selected. */
   selected?: number;
-  selectedIn?: string;
-  onSelect(run: number, execution: string): void;
-  /** Somebody opens or closes a sub-flow in place: what the ids of its executions begin with. */
-  onOpen?(subFlow: string, run: Run): void;
-  /** The sub-flows that are open in place, by the same id. */
-  inside?: ReadonlyMap<string, Shown>;
+  onSelect(run: number): void;
   /** With it conditions are left out, states are those of the graph, and items of a for_each have their numbers. */
   steps?: Steps | null;
-  /** Whether a process works on it. Without one, open runs end where the last news of them is. */
+  /** Whether a process works on it. Without one, work that is open is drawn up to the last news of it. */
   owned?: boolean;
 }
 
@@ -40,33 +37,41 @@ const FEW = 6;
 /** The height of a bar, and the place of its middle. */
 const BAR = 10, MIDDLE = HEIGHT / 2;
 /** About how many pixels are between two labels of the axis. */
-const LABEL = 72;
+const LABEL = 60;
+/** What is over so soon after the page was opened had been over before, and is only read now. */
+const READ_MS = 3000;
 
 /** Where times are on a lane. */
 interface Scale { track: Track; whole: number; width: number; now: number; x(time: number): number; grid: string; gaps: string }
 
 export function Timeline(props: TimelineProps) {
-  const { track, version, moment, selected, steps, inside, owned = true } = props;
+  const { track, version, moment, selected, steps, owned = true } = props;
   const clock = useNow();
   const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
   const [active, setActive] = useState("");
+  // the sub-flows that are open in place: those to follow with their attempts, and what is here of them
+  const [followed, setFollowed] = useState<ReadonlyMap<string, number>>(new Map());
+  const [inside, setInside] = useState<ReadonlyMap<string, Shown>>(new Map());
+  const onShown = useMemo(() => (subFlow: string, shown: Shown) => setInside((known) => new Map(known).set(subFlow, shown)), []);
+  // keys may come faster than pictures: the next one goes on from what the last one meant
+  const meant = useRef({ opened, active });
+  meant.current = { opened, active };
   const [top, setTop] = useState(0);
   const [size, setSize] = useState({ width: 0, height: 320 });
   const scroller = useRef<HTMLDivElement>(null), lane = useRef<HTMLDivElement>(null);
-  const mounted = useRef(clock);
+  const mounted = useRef({ clock, at: performance.now(), over: false });
 
   const ended = FINAL.has(track.at(track.last).recorded);
-  const now = ended || !owned ? track.until : Math.max(clock, track.until);
+  const now = ended || (!owned && track.at(track.last).status === "running") ? track.until : Math.max(clock, track.until);
   const place = Math.max(track.axis.place(now), 0.001);
   // what had ended before is shown as it is; what grows here has room to grow, so that it moves by steps only
-  const whole = ended && track.until < mounted.current ? place : span(place);
+  mounted.current.over = ended && (mounted.current.over || track.until < mounted.current.clock || performance.now() - mounted.current.at < READ_MS);
+  const whole = mounted.current.over ? place : span(place);
 
-  const rows = useMemo(
-    () => rowsOf({ track, steps }, (key) => opened.has(key), (id) => inside?.get(id) ?? null),
-    [track, version, steps, opened, inside],
-  );
+  const rowsWith = (open: ReadonlySet<string>): Row[] => rowsOf({ track, steps }, (key) => open.has(key), (id) => inside.get(id) ?? null);
+  const rows = useMemo(() => rowsWith(opened), [track, version, steps, opened, inside]);
   const marks = useMemo(
-    () => labels(track.axis, track.began, whole, now, Math.max(Math.floor(size.width / LABEL), 1)),
+    () => labels(track.axis, track.began, whole, now, Math.max(Math.floor(size.width / LABEL), 2)),
     [track, whole, size.width, track.axis.gaps.length, track.axis.gapUntil(now) === null ? 0 : Math.floor(now)],
   );
   const scale = useMemo(() => scaleOf(track, whole, size.width, now, marks), [track, whole, size.width, now, marks]);
@@ -100,63 +105,70 @@ export function Timeline(props: TimelineProps) {
 
   // what is selected somewhere else comes into sight here; of a folded row, that row
   const isSelected = (row: Row): boolean =>
-    selected !== undefined && row.shown.track.id === (props.selectedIn ?? track.id) && row.runs.some((it) => it.id === selected);
+    selected !== undefined && row.shown.track === track && row.runs.some((it) => it.id === selected);
   useEffect(() => {
     const found = rows.findLastIndex(isSelected);
     if (found < 0) return;
     setActive(rows[found]!.key);
     show(found);
-  }, [selected, props.selectedIn]);
+  }, [selected]);
 
   const toggle = (row: Row): void => {
-    if (!row.group) {
-      const [run] = row.runs;
-      if (run?.subFlow) props.onOpen?.(run.subFlow, run);
-      return;
-    }
-    const next = new Set(opened);
+    const [run] = row.runs as [Run];
+    if (!row.group && run.subFlow === null) return;
+    const next = new Set(meant.current.opened);
     if (!next.delete(row.key)) next.add(row.key);
+    meant.current.opened = next;
     setOpened(next);
+    if (!row.group && next.has(row.key)) setFollowed((known) => new Map(known).set(run.subFlow!, run.attempt));
   };
   const choose = (row: Row, run?: Run): void => {
+    meant.current.active = row.key;
     setActive(row.key);
     const chosen = run ?? (row.group ? undefined : row.runs[0]);
-    if (chosen) props.onSelect(chosen.id, row.shown.track.id);
+    if (chosen && row.shown.track === track) props.onSelect(chosen.id);
+  };
+  /** Of a sub-flow that is open in place: go to its own page. */
+  const visit = (row: Row): void => {
+    if (row.shown.track !== track) go({ view: "execution", id: row.shown.track.id, run: row.group ? undefined : row.runs[0]!.id });
   };
 
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.metaKey || event.ctrlKey || event.altKey || !rows.length) return;
-    const at = rows.findIndex((it) => it.key === active), row = rows[at];
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
+    const all = meant.current.opened === opened ? rows : rowsWith(meant.current.opened);
+    const at = all.findIndex((it) => it.key === meant.current.active), row = all[at];
     const page = Math.max(Math.floor(size.height / HEIGHT) - 1, 1);
     let next = at;
     switch (event.key) {
       case "ArrowDown": next = at + 1; break;
-      case "ArrowUp": next = at < 0 ? rows.length - 1 : at - 1; break;
+      case "ArrowUp": next = at < 0 ? all.length - 1 : at - 1; break;
       case "PageDown": next = at + page; break;
       case "PageUp": next = at - page; break;
       case "Home": next = 0; break;
-      case "End": next = rows.length - 1; break;
+      case "End": next = all.length - 1; break;
       case "ArrowRight":
         if (row && !row.open) toggle(row);
         else if (row?.open) next = at + 1;
         break;
       case "ArrowLeft":
         if (row?.open) toggle(row);
-        else if (row) next = Math.max(rows.findLastIndex((it, place) => place < at && it.level < row.level), 0);
+        else if (row) next = Math.max(all.findLastIndex((it, place) => place < at && it.level < row.level), 0);
         break;
       case "Enter": case " ":
-        if (row) toggle(row);
+        if (row && (row.group || row.runs[0]!.subFlow !== null)) toggle(row);
+        else if (row) visit(row);
         break;
       default: return;
     }
     event.preventDefault();
-    next = Math.min(Math.max(next, 0), rows.length - 1);
+    next = Math.min(Math.max(next, 0), all.length - 1);
     if (next === at) return;
     show(next);
-    choose(rows[next]!);
+    choose(all[next]!);
   };
 
   if (!rows.length) return <div class="time time-none"><p class="muted">Nothing has run yet.</p></div>;
+
 
   const first = Math.max(Math.floor(top / HEIGHT) - MARGIN, 0);
   const last = Math.min(Math.ceil((top + size.height) / HEIGHT) + MARGIN, rows.length);
@@ -165,6 +177,7 @@ export function Timeline(props: TimelineProps) {
   const activeShown = shown.some((it) => it.key === active);
   return (
     <div class="time">
+      {[...followed].map(([id, attempt]) => <Inside key={id} subFlow={id} attempt={attempt} onShown={onShown} />)}
       <div class="time-head" aria-hidden="true">
         <span class="time-title">{summaryOf(rows)}</span>
         <div class="time-axis" ref={lane}>
@@ -185,8 +198,8 @@ export function Timeline(props: TimelineProps) {
           {shown.map((row, place) => (
             <RowLine
               key={row.key} row={row} place={first + place} scale={scale} past={past} moment={momentOf(row, props)}
-              active={row.key === active} selected={selected !== undefined && isSelected(row)} canOpen={props.onOpen !== undefined}
-              onToggle={() => toggle(row)} onChoose={(run) => choose(row, run)}
+              active={row.key === active} selected={selected !== undefined && isSelected(row)} own={row.shown.track === track}
+              onToggle={() => toggle(row)} onChoose={(run) => choose(row, run)} onVisit={() => visit(row)}
             />
           ))}
         </div>
@@ -214,18 +227,19 @@ function idOf(key: string): string {
 function scaleOf(track: Track, whole: number, width: number, now: number, marks: readonly Label[]): Scale {
   const { axis } = track;
   const at = (place: number): number => Math.round((place / whole) * width * 2) / 2;
-  const live = axis.gapUntil(now);
-  const gaps: readonly Gap[] = live ? [...axis.gaps, live] : axis.gaps;
   return {
     track, whole, width, now,
     x: (time) => at(axis.place(time)),
     grid: marks.filter((it) => !it.gap).map((it) => `M${at(it.place)} 0V${HEIGHT}`).join(""),
-    gaps: gaps.slice(-200).map((it) => `M${at(it.start)} 0V${HEIGHT}H${at(it.end)}V0Z`).join(""),
+    gaps: marked(axis, now).map((it) => `M${at(it.start)} 0V${HEIGHT}H${at(it.end)}V0Z`).join(""),
   };
 }
 
 /** "0 s", "30 s", "5 min": a round time. */
 const round = (seconds: number): string => (seconds === 0 ? "0 s" : duration(seconds).replace(".0 s", " s").replace(/(\.\d)0 s/, "$1 s"));
+
+/** The same in its largest unit: "24 h". */
+const about = (seconds: number): string => duration(seconds).split(" ").slice(0, 2).join(" ").replace(".0 s", " s");
 
 function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scale; past: number | null }) {
   const { whole, width } = scale;
@@ -233,11 +247,15 @@ function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scal
   return (
     <svg width={width} height="22">
       <path class="time-gap" d={scale.gaps} />
-      {marks.map((it) => (
-        <text key={`${it.gap}${it.seconds}`} class={it.gap ? "time-label is-gap" : "time-label"} x={(it.place / whole) * width + 2} y="14">
-          {it.gap ? `≈ ${duration(it.seconds)}` : round(it.seconds)}
-        </text>
-      ))}
+      {marks.map((it) => {
+        const x = (it.place / whole) * width + 2, words = it.gap ? `≈ ${about(it.seconds)}` : round(it.seconds);
+        const late = x + words.length * 6.5 > width;
+        return (
+          <text key={`${it.gap}${it.place}`} class={it.gap ? "time-label is-gap" : "time-label"} x={late ? width - 1 : x} y="14" text-anchor={late ? "end" : "start"}>
+            {words}
+          </text>
+        );
+      })}
       {past !== null && <path class="time-now" d={`M${scale.x(past)} 12V22m-4 -10h8l-4 5z`} />}
     </svg>
   );
@@ -245,10 +263,11 @@ function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scal
 
 interface RowProps {
   row: Row; place: number; scale: Scale; past: number | null; moment: Moment; active: boolean; selected: boolean;
-  canOpen: boolean; onToggle(): void; onChoose(run?: Run): void;
+  /** Whether it belongs to the execution that the page is about. */
+  own: boolean; onToggle(): void; onChoose(run?: Run): void; onVisit(): void;
 }
 
-function RowLine({ row, place, scale, past, moment, active, selected, canOpen, onToggle, onChoose }: RowProps) {
+function RowLine({ row, place, scale, past, moment, active, selected, own, onToggle, onChoose, onVisit }: RowProps) {
   const { runs, group, shown } = row;
   const [newest] = runs as [Run, ...Run[]];
   const run = moment.runs.get(newest.id);
@@ -258,8 +277,8 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
   const end = past ?? scale.now;
   const tries = run === undefined ? 0 : attemptsOf(run);
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
-  const losses = run?.losses ?? 0;
-  const folds = group || (newest.subFlow !== null && canOpen);
+  const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
+  const folds = group || newest.subFlow !== null;
   const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
   const bars = useMemo(
     () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
@@ -276,13 +295,14 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
     <div
       class={classes} id={idOf(row.key)} role="row" aria-rowindex={place + 1} aria-level={row.level} aria-selected={selected}
       aria-expanded={folds ? row.open : undefined} style={{ transform: `translateY(${place * HEIGHT}px)` }} onClick={onClick}
+      onDblClick={onVisit} title={own ? undefined : "Double-click or Enter: its own page"}
     >
       <span class="time-name" role="gridcell" style={{ paddingInlineStart: `${Math.min(row.level - 1, 6) * 14 + 2}px` }}>
         <span class="mark-sign" aria-hidden="true">{look.sign}</span>
         <span class="unseen">{look.word}: </span>
         {folds && group && <span class="time-fold" aria-hidden="true">{row.open ? "▾" : "▸"}</span>}
         <span class="time-chunk" title={newest.chunk}>{line(newest.chunk, 120) || "(no name)"}</span>
-        {counts !== null && <span class="time-extra">{counted(counts)}{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
+        {counts !== null && <span class="time-extra"><Count counts={counts} />{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
         {item !== null && <span class="time-extra" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
         {!group && item === null && row.level > 1 && <span class="time-extra">{newest.id}</span>}
         {tries > 1 && <span class="time-extra">try {tries}</span>}
@@ -312,12 +332,18 @@ function RowLine({ row, place, scale, past, moment, active, selected, canOpen, o
   );
 }
 
+/** "4/7"; where there is little room, only "7" when all have ended. */
+function Count({ counts }: { counts: OperatorState }) {
+  const [ended, total] = counted(counts).split("/");
+  if (total === undefined) return <>{ended}</>;
+  return <>{ended}<span class={ended === total ? "time-of is-all" : "time-of"}>/{total}</span></>;
+}
+
 /** How the runs of a folded row stand: as the graph shows them, or what is known of their operator. */
 function groupState(row: Row, moment: Moment): OperatorState {
   const { operator } = row.runs[0]!;
-  const known = moment.operators.get(operator);
-  if (known === undefined) return { state: "idle", total: 0, ended: 0, failed: 0, cancelled: 0, last: 0 };
-  return row.shown.steps?.at(moment).get(operator) ?? known;
+  const { steps } = row.shown, known = steps?.at(moment).get(steps.boxOf(operator)) ?? moment.operators.get(operator);
+  return known ?? { state: "idle", total: 0, ended: 0, failed: 0, cancelled: 0, last: 0 };
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
@@ -353,7 +379,7 @@ function Bars({ run, scale }: { run: Run; scale: Scale }) {
 }
 
 function Bar({ part, scale }: { part: Segment; scale: Scale }) {
-  const start = scale.x(part.start), end = Math.max(scale.x(part.end ?? scale.now), start);
+  const start = scale.x(part.start), end = Math.max(scale.x(part.seen ?? part.end ?? scale.now), start);
   const title = <title>{wordsOf(part, scale.now)}</title>;
   if (part.state !== "running") {
     const signs = part.mark === "cancelled" && part.state !== "queued" ? <Sign mark="cancelled" x={end} /> : null;
@@ -365,6 +391,7 @@ function Bar({ part, scale }: { part: Segment; scale: Scale }) {
       <rect x={start} y={MIDDLE - BAR / 2} width={Math.max(end - start, 3)} height={BAR} rx="2" />
       {part.end === null && <path class="time-tip" d={`M${Math.max(end, start + 3)} ${MIDDLE - 5}l5 5l-5 5z`} />}
       {title}
+      {part.seen !== undefined && part.end !== null && <path class="time-silent" d={`M${end} ${MIDDLE}H${Math.max(scale.x(part.end), end)}`} />}
       {!GOOD.has(part.mark) && <Sign mark={part.mark} x={Math.max(end, start + 3)} />}
     </g>
   );
@@ -393,7 +420,7 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
   const columns = Math.max(Math.floor(scale.width / 3), 1), wide = scale.width / columns;
   const { loads, peak } = density(runs, scale.track.axis, scale.whole, columns, scale.now);
   const most = HEIGHT - 8, floor = HEIGHT - 4;
-  let area = "", open = false, bad = "";
+  let area = "", open = false;
   for (let column = 0; column <= columns; column++) {
     const load = column < columns ? loads[column]! : 0, x = (column * wide).toFixed(1);
     if (load > 0) {
@@ -401,13 +428,19 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
     } else if (open) area += `H${x}V${floor}Z`;
     open = load > 0;
   }
-  const crosses = new Set<number>();
-  for (const run of runs) if (run.state === "failed") crosses.add(Math.round(scale.x(run.segments.at(-1)!.end ?? scale.now) / 6) * 6);
-  for (const x of crosses) bad += `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`;
+  const crosses = new Set<number>(), flashes = new Set<number>();
+  const near = (time: number): number => Math.round(scale.x(time) / 6) * 6;
+  for (const run of runs) {
+    if (run.state === "failed") crosses.add(near(run.segments.at(-1)!.end ?? scale.now));
+    if (run.losses) for (const part of run.segments) if (part.seen !== undefined) flashes.add(near(part.seen));
+  }
+  const bad = [...crosses].map((x) => `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`).join("");
+  const lost = [...flashes].map((x) => `M${x + 2} ${MIDDLE - 6}l-4 6h4l-4 6`).join("");
   return (
-    <g class="time-density">
+    <g class={`time-density is-${runs.some((it) => it.ended === null) ? "running" : "done"}`}>
       <path d={area} />
       {bad && <path class="time-sign is-failed" d={bad} />}
+      {lost && <path class="time-sign is-lost" d={lost} />}
     </g>
   );
 }

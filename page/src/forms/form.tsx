@@ -136,7 +136,7 @@ function Whole({ schema: root, schemaText, value, onSubmit, submit, busy = false
   const misfits = useMemo(() => {
     const own = tried ? evaluate().misfits : [];
     const theirs = trouble !== null && trouble.status >= 400 && trouble.status < 500 ? placesIn(trouble.detail ?? "") : [];
-    return [...own, ...theirs];
+    return inOrder([...own, ...theirs], json === null ? draft : null);
   }, [tried, draft, json, trouble]);
   const byPath = useMemo(() => nearest(misfits, json === null ? draft : null), [misfits, draft, json]);
 
@@ -239,6 +239,17 @@ function* fieldsOf(draft: Draft, path: string): Generator<string> {
   else if (draft.of === "map") for (const it of draft.entries) yield* fieldsOf(it.draft, `${path}/${pointer(it.name)}`);
   else if (draft.of === "maybe" && draft.on) yield* fieldsOf(draft.draft, path);
   else if (draft.of === "union" && draft.drafts.has(draft.at)) yield* fieldsOf(draft.drafts.get(draft.at)!, path);
+}
+
+/** What is wrong, in the order of the fields. */
+function inOrder(misfits: Misfit[], draft: Draft | null): Misfit[] {
+  if (draft === null || misfits.length < 2) return misfits;
+  const places = new Map([...fieldsOf(draft, "")].map((path, at) => [path, at]));
+  const placeIn = (path: string): number => {
+    while (path !== "" && !places.has(path)) path = path.slice(0, path.lastIndexOf("/"));
+    return places.get(path) ?? 0;
+  };
+  return misfits.sort((one, other) => placeIn(one.path) - placeIn(other.path));
 }
 
 /** What is said at which field: the nearest one around the place that is wrong. */

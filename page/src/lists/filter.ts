@@ -2,7 +2,8 @@
 import type { ExecutionInfo } from "../wire/types";
 import { LOOK, type Status } from "../status";
 
-export const STATUSES: readonly Status[] = ["created", "running", "waiting", "completed", "failed", "cancelled"];
+/** In the order in which they are shown: what somebody may have to look after comes first. */
+export const STATUSES: readonly Status[] = ["running", "waiting", "failed", "completed", "cancelled", "created"];
 export type Range = "hour" | "day" | "week" | "";
 export const RANGES: Record<Range, { word: string; seconds: number }> = {
   hour: { word: "Last hour", seconds: 3600 },

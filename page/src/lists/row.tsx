@@ -1,4 +1,5 @@
 /** One row of the list of runs. */
+import { Component } from "preact";
 import { useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { ago, duration, exact } from "../app/time";
@@ -23,7 +24,17 @@ interface RowProps {
 /** How many labels a row shows. */
 const LABELS = 4;
 
-export function Row({ info, number, height, at, filter, active, gone, onLabel }: RowProps) {
+/** Drawn anew only for other props: while one scrolls, most rows are the same. */
+export class Row extends Component<RowProps> {
+  shouldComponentUpdate(next: RowProps): boolean {
+    return (Object.keys(next) as (keyof RowProps)[]).some((name) => next[name] !== this.props[name]);
+  }
+  render() {
+    return <Drawn {...this.props} />;
+  }
+}
+
+function Drawn({ info, number, height, at, filter, active, gone, onLabel }: RowProps) {
   const style = { height: `${height}px`, transform: `translateY(${number * height}px)` };
   if (info === undefined) {
     return (
@@ -90,7 +101,11 @@ export function Copy({ text, tab = 0 }: { text: string; tab?: number }) {
   };
   return (
     <button type="button" class="list-copy" tabIndex={tab} aria-label={done ? "Copied" : "Copy the id"} title="Copy the id" onClick={copy}>
-      <span aria-hidden="true">{done ? "✓" : "⧉"}</span>
+      {done ? <span aria-hidden="true">✓</span> : (
+        <svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+          <rect x="2.5" y="2.5" width="8" height="8" rx="1.5" /><path d="M13.5 5.5v6.5a1.5 1.5 0 0 1-1.5 1.5H5.5" />
+        </svg>
+      )}
     </button>
   );
 }

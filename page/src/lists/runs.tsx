@@ -1,8 +1,8 @@
 /** The list of runs: what there is, how it stands, and what it waits for. */
 import "./lists.css";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { useChanges } from "../app/live";
+import { useChanges, useConnection } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
 import { Trouble, useNow } from "../app/ui";
 import { get, HttpError, path, problemOf } from "../wire/http";
@@ -126,6 +126,12 @@ export function Runs({ route }: { route: RunsRoute }) {
     pending.current = 0;
   });
 
+  // What could not be read is read when the server is there again.
+  const { connection } = useConnection();
+  useEffect(() => {
+    if (connection === "open" && list.problem !== null) void list.again();
+  }, [connection]);
+
   useChanges((executions, resync) => {
     list.changed(resync ? null : executions);
     soon();
@@ -134,6 +140,9 @@ export function Runs({ route }: { route: RunsRoute }) {
   const change = (next: Partial<Filter>, replace = false): void => {
     go({ view: "runs", ...wordsOf({ ...filter, ...next }) }, { replace });
   };
+  const onLabel = useCallback((name: string, value: string) => {
+    change({ labels: [...filter.labels.filter(([it]) => it !== name), [name, value]] });
+  }, [filter]);
   const showNew = (): void => {
     list.show();
     view.toTop();
@@ -168,14 +177,16 @@ export function Runs({ route }: { route: RunsRoute }) {
     move();
   };
 
+  // A row that leaves the view becomes one that enters it, but for the one where the keyboard may be.
+  const slots = Math.ceil((last - first + 1) / 32) * 32;
   const rows = [];
-  for (let at_row = first; at_row <= last; at_row++) {
-    const info = list.rows[at_row];
+  for (let row = first; row <= last; row++) {
+    const info = list.rows[row];
     rows.push(
       <Row
-        key={info?.id ?? `row ${at_row}`} info={info} number={at_row} height={height} at={at} filter={filter}
+        key={info === undefined ? -1 - (row % slots) : info.id === list.active ? "active" : row % slots} info={info} number={row} height={height} at={at} filter={filter}
         active={info !== undefined && info.id === list.active} gone={info !== undefined && list.gone.has(info.id)}
-        onLabel={(name, value) => change({ labels: [...filter.labels.filter(([it]) => it !== name), [name, value]] })}
+        onLabel={onLabel}
       />,
     );
   }
@@ -201,7 +212,7 @@ export function Runs({ route }: { route: RunsRoute }) {
           {isFiltered ? (
             <>
               <h2>No runs match</h2>
-              <p>Take a wider time, or fewer words.</p>
+              <p>Take more statuses, a wider time or fewer words.</p>
               <button class="button" type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
             </>
           ) : (
@@ -213,32 +224,33 @@ export function Runs({ route }: { route: RunsRoute }) {
           )}
         </div>
       ) : (
-        <div
-          ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label={`Runs. Arrow keys choose a run, Enter opens it.`}
-          aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
-          aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
-          onKeyDown={onKeyDown}
-          onPointerMove={() => { pointed.current = performance.now(); }}
-          onPointerDown={() => { pointed.current = performance.now(); }}
-          onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
-        >
-          <div class="list-columns" role="row" aria-rowindex={1}>
-            <span role="columnheader">Status</span>
-            <span role="columnheader">Run</span>
-            <span role="columnheader">What</span>
-            <span role="columnheader" class="list-right">Started</span>
-            <span role="columnheader" class="list-right">Took</span>
-          </div>
+        <div class="list-frame">
           <div class="list-news">
-            {words && <button type="button" class="list-new" tabIndex={-1} onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
+            {list.problem !== null ? (
+              <button type="button" class="list-new wrong" onClick={() => void list.again()}>✗ Not all could be read: try again</button>
+            ) : words && <button type="button" class="list-new" onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
           </div>
-          <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
+          <div
+            ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label="Runs. Arrow keys choose a run, Enter opens it."
+            aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
+            aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
+            onKeyDown={onKeyDown}
+            onPointerMove={() => { pointed.current = performance.now(); }}
+            onPointerDown={() => { pointed.current = performance.now(); }}
+            onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
+          >
+            <div class="list-columns" role="row" aria-rowindex={1}>
+              <span role="columnheader">Status</span>
+              <span role="columnheader">Run</span>
+              <span role="columnheader">What</span>
+              <span role="columnheader" class="list-right">Started</span>
+              <span role="columnheader" class="list-right">Took</span>
+            </div>
+            <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
+          </div>
         </div>
       )}
       <div class="list-end">
-        {list.problem !== null && here > 0 && (
-          <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
-        )}
         {here >= MOST_ROWS && <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>}
       </div>
       <p class="unseen" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>

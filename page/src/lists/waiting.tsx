@@ -57,7 +57,7 @@ export function Waiting() {
     <section class="ask-page" aria-labelledby="ask-title">
       <div class="page-head">
         <h1 id="ask-title">Waiting for you</h1>
-        <p class="muted number">{shown === null ? "" : open === 0 ? "" : `${open}${more ? "+" : ""} open, the oldest first`}</p>
+        <p class="muted number">{shown === null ? "" : open === 0 ? "" : <>{open}{more && "+"} open<span class="ask-order">, the oldest first</span></>}</p>
         <button class="button quiet ask-sweep" type="button" disabled={closed === 0} onClick={() => sweep()}>
           Clear {closed} answered
         </button>
@@ -183,7 +183,7 @@ function Answering({ question }: { question: QuestionInfo }) {
           : payload.value !== null && <Value value={payload.value} open={2} />}
       </div>
       <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} disabled={readOnly} label={titleOf(question)}
+        schema={question.schema} submit="Answer" keep={idOf(question)} disabled={readOnly === "Loading." ? "" : readOnly} label={titleOf(question)}
         onSubmit={(value, intent) => answer(question, value, intent)}
       />
     </>

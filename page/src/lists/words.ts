@@ -8,12 +8,12 @@ import type { ExecutionInfo } from "../wire/types";
 const KEY_LABEL = "idempotency-key";
 /** How long an execution has taken, or takes by now. */
 export function taken(info: ExecutionInfo, now: number): number {
-  return Math.max(0, (FINAL.has(info.status) ? info.updated : now) - info.created);
+  return Math.max(0, FINAL.has(info.status) ? info.updated - info.created : Math.floor(now - info.created));
 }
 
 /** An id as it is shown in a list: the ids that the engine makes are long, and differ in their first characters. */
 export function shortId(id: string): string {
-  const made = /^(k?)[0-9a-f]{8}[0-9a-f-]{16,}$/.exec(id);
+  const made = /^(k?)[0-9a-f]{8}[0-9a-f-]{8,}$/.exec(id);
   if (made) return id.slice(0, 8 + made[1]!.length);
   return visible(id.length > 40 ? `${id.slice(0, 24)}…${id.slice(-12)}` : id);
 }

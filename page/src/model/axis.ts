@@ -76,6 +76,13 @@ export class Axis {
   }
 }
 
+/** The gaps to mark: those that are much shorter than the time was, and of very many the newest. */
+export function marked(axis: Axis, now: number): Gap[] {
+  const live = axis.gapUntil(now);
+  const all = live ? [...axis.gaps, live] : axis.gaps;
+  return all.filter((it) => it.seconds > 1.2 * (it.end - it.start)).slice(-100);
+}
+
 /** How many seconds an axis shows on which this place has to be, while more comes. */
 export function span(seconds: number): number {
   for (const known of SPANS) if (seconds <= known) return known;
@@ -96,7 +103,7 @@ export interface Label { place: number; seconds: number; gap: boolean }
 export function labels(axis: Axis, began: number, whole: number, now: number, count: number): Label[] {
   const room = whole / Math.max(count, 1);
   const live = axis.gapUntil(now);
-  const gaps = live ? [...axis.gaps.slice(-50), live] : axis.gaps.slice(-50);
+  const gaps = marked(axis, now);
   const found: Label[] = [];
   const put = (label: Label): void => {
     const free = found.every((it) => Math.abs(it.place - label.place) >= room);
@@ -113,7 +120,7 @@ export function labels(axis: Axis, began: number, whole: number, now: number, co
       put({ place: begin + number * step - past, seconds: number * step, gap: false });
     }
     begin = gap.end;
-    if (gap === live) break;
+    if (live !== null && gap.start === live.start) break;
   }
   return found.sort((one, other) => one.place - other.place);
 }

@@ -257,6 +257,8 @@ export class Fold implements Track {
   #asking = 0;
   #busy = false;
   #restarted = false;
+  /** The time of the frame before. */
+  #before = 0;
   #places = 0;
   #made = new Map<number, Moment>();
   #shown: readonly StreamItem[] = [];
@@ -331,6 +333,7 @@ export class Fold implements Track {
   #take(frame: Frame): void {
     const all = this.#all, { number, kind } = frame, record = frame.record ?? {};
     const before = this.until, at = Math.max(frame.at, before);
+    this.#before = before;
     const was = all.statuses.last ?? "created", wasRecorded = this.frames.at(-1)?.status ?? "created";
     if (!this.frames.length) {
       this.#made.clear();
@@ -452,7 +455,10 @@ export class Fold implements Track {
       all.order.push(line);
       all.begins.push(frame.number);
     } else if (losses > line.losses && this.#open.has(line.id)) {
-      if (line.open) line.open.mark = "lost";
+      if (line.open) {
+        line.open.mark = "lost";
+        line.open.seen = Math.max(this.#before, line.open.start);
+      }
     } else if (own && frame.kind === "failed") {
       line.error = failed(record.error);
       if (line.open) line.open.mark = "retry";

@@ -1,4 +1,4 @@
-/** The rows of the timeline: the runs in the order in which they began, those of one operator in one row that unfolds. */
+/** The rows of the timeline: the runs in the order in which they began, those of one box of the graph in one row that unfolds. */
 import type { Axis } from "./axis";
 import type { Steps } from "./steps";
 import type { Run, Segment, Track } from "./track";
@@ -11,7 +11,7 @@ export interface Row {
   key: string;
   level: number;
   shown: Shown;
-  /** One run, or all of an operator. They are those of the newest moment, whichever moment is looked at. */
+  /** One run, or all of a box. They are those of the newest moment, whichever moment is looked at. */
   runs: readonly Run[];
   group: boolean;
   /** Whether what is inside is shown below: the runs of a group, or those of a sub-flow. */
@@ -19,23 +19,22 @@ export interface Row {
 }
 
 /**
- * All rows. `isOpen` says of which groups the runs are shown, `inside` of which sub-flows (by the id of the run's
- * `subFlow`). Conditions, which have no box in the drawing, are shown only if one has failed, as in the terminal.
+ * All rows. `isOpen` says which rows are unfolded, `inside` has the sub-flows that are here, by what the run's `subFlow`
+ * is. Conditions, which have no box in the drawing, are shown only if one has failed, as in the terminal.
  */
 export function rowsOf(shown: Shown, isOpen: (key: string) => boolean, inside: (subFlow: string) => Shown | null): Row[] {
   const rows: Row[] = [];
   const add = (from: Shown, prefix: string, level: number): void => {
     const groups = new Map<string, Run[]>();
     for (const run of from.track.at(from.track.last).runs.values()) {
-      const known = groups.get(run.operator);
+      const box = from.steps?.boxOf(run.operator) ?? run.operator, known = groups.get(box);
       if (known !== undefined) known.push(run);
-      else if (!from.steps || from.steps.hasBox(run.operator)) groups.set(run.operator, [run]);
-      else if (run.state === "failed") groups.set(run.operator, [run]);
+      else if (!from.steps || from.steps.hasBox(run.operator) || run.state === "failed") groups.set(box, [run]);
     }
     const one = (run: Run, deep: number): void => {
-      const child = run.subFlow === null || level > 8 ? null : inside(run.subFlow);
-      const key = `${prefix}r${run.id}`;
-      rows.push({ key, level: deep, shown: from, runs: [run], group: false, open: child !== null });
+      const key = `${prefix}r${run.id}`, open = run.subFlow !== null && isOpen(key);
+      rows.push({ key, level: deep, shown: from, runs: [run], group: false, open });
+      const child = open && level < 10 ? inside(run.subFlow!) : null;
       if (child !== null) add(child, `${key} `, deep + 1);
     };
     for (const [operator, runs] of groups) {
@@ -79,7 +78,7 @@ export function density(
   const put = (part: Segment): void => {
     const from = (axis.place(part.start) / whole_) * columns;
     // what is too short to be seen counts as a hundredth of a column
-    const to = Math.min(Math.max((axis.place(part.end ?? now) / whole_) * columns, from + 0.01), columns);
+    const to = Math.min(Math.max((axis.place(part.seen ?? part.end ?? now) / whole_) * columns, from + 0.01), columns);
     const first = Math.min(Math.floor(from), columns - 1), last = Math.min(Math.floor(to), columns - 1);
     if (first === last) {
       loads[first]! += to - from;

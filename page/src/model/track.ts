@@ -9,6 +9,8 @@ export interface Segment {
   attempt: number; start: number; end: number | null;
   /** What has ended it: a failed attempt, a process that died, or the end of the run. */
   mark: "" | "retry" | "lost" | "done" | "failed" | "cancelled";
+  /** For a lost one: the last time at which its process was known to be at work. */
+  seen?: number;
 }
 
 export interface Run {

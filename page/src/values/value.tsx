@@ -6,6 +6,8 @@ import { begin, pretty, size, summary, typed, visible } from "./text";
 
 /** How many characters of a text and how many parts of a list are shown at first, and how many more at a click. */
 const CUT = 2_000, MORE_TEXT = 100_000, PARTS = 100, MORE_PARTS = 1_000;
+/** What has more parts than this is not unfolded by itself: it would hide all that comes after it. */
+const FEW = 20;
 /** A tree is not drawn deeper than this in one piece: every level takes some room on the right. */
 const DEEPEST = 60;
 
@@ -20,7 +22,7 @@ export interface ValueProps {
 export function Value({ value, open = 1, copy = false }: ValueProps) {
   return (
     <div class="value">
-      {copy && <Copy value={value} />}
+      {copy && (hasParts(value) || (typeof value === "string" && value.length > 80)) && <Copy value={value} />}
       <Whole value={value} open={open} />
     </div>
   );
@@ -29,6 +31,7 @@ export function Value({ value, open = 1, copy = false }: ValueProps) {
 /** A value without a name before it. */
 function Whole({ value, open }: { value: unknown; open: number }) {
   if (!hasParts(value)) return <Leaf value={value} bare />;
+  if (open > 0 && (Array.isArray(value) || typed(value as Record<string, unknown>) === null)) return <Parts value={value} open={open - 1} level={0} />;
   return <Branch label="" value={value} open={open} level={0} />;
 }
 
@@ -59,6 +62,10 @@ function parts(value: unknown, to: number): { names: (string | number | { key: u
   return { names: shown.map(([name]) => name), values: shown.map(([, it]) => it), count: all.length };
 }
 
+function countOf(value: unknown): number {
+  return parts(value, 0).count;
+}
+
 interface BranchProps {
   /** What stands before the value: "" for none. */
   label: string | number | { key: unknown };
@@ -67,10 +74,8 @@ interface BranchProps {
 
 function Branch({ label, value, open, level }: BranchProps) {
   const [shown, setShown] = useState<boolean | null>(null);
-  const [most, setMost] = useState(PARTS);
-  const isOpen = shown ?? open > 0;
+  const isOpen = shown ?? (open > 0 && (level === 0 || countOf(value) <= FEW));
   const type = isObject(value) ? typed(value)?.type : undefined;
-  const inside = isOpen ? parts(value, most) : null;
   return (
     <div class="value-branch">
       <button type="button" class="value-fold" aria-expanded={isOpen} onClick={() => setShown(!isOpen)}>
@@ -80,25 +85,32 @@ function Branch({ label, value, open, level }: BranchProps) {
         <span class="value-size">{size(value) || size((value as Record<string, unknown>).value)}</span>
         {!isOpen && <span class="value-sum">{summary(value, 120)}</span>}
       </button>
-      {inside !== null && (
-        <ul class="value-parts">
-          {inside.values.map((it, at) => (
-            <li key={typeof inside.names[at] === "string" ? `.${inside.names[at] as string}` : at}>
-              {hasParts(it) && level < DEEPEST
-                ? <Branch label={inside.names[at]!} value={it} open={open - 1} level={level + 1} />
-                : <Leaf name={inside.names[at]} value={it} />}
-            </li>
-          ))}
-          {inside.count > most && (
-            <li>
-              <button type="button" class="value-more" onClick={() => setMost(most + MORE_PARTS)}>
-                Show {Math.min(MORE_PARTS, inside.count - most).toLocaleString("en")} more of {inside.count.toLocaleString("en")}
-              </button>
-            </li>
-          )}
-        </ul>
-      )}
+      {isOpen && <Parts value={value} open={open - 1} level={level + 1} />}
     </div>
+  );
+}
+
+function Parts({ value, open, level }: { value: unknown; open: number; level: number }) {
+  const [most, setMost] = useState(PARTS);
+  const inside = parts(value, most);
+  return (
+    <ul class={level === 0 ? "value-parts value-flat" : "value-parts"}>
+      {inside.values.map((it, at) => {
+        const name = inside.names[at]!;
+        return (
+          <li key={typeof name === "string" ? `.${name}` : at}>
+            {hasParts(it) && level < DEEPEST ? <Branch label={name} value={it} open={open} level={level + 1} /> : <Leaf name={name} value={it} />}
+          </li>
+        );
+      })}
+      {inside.count > most && (
+        <li>
+          <button type="button" class="value-more" onClick={() => setMost(most + MORE_PARTS)}>
+            Show {Math.min(MORE_PARTS, inside.count - most).toLocaleString("en")} more of {inside.count.toLocaleString("en")}
+          </button>
+        </li>
+      )}
+    </ul>
   );
 }
 

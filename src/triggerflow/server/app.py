@@ -25,7 +25,9 @@ from ..wire.events import EVENT_STREAM, RESULT, STARTED
 from ..wire.problems import PROBLEM
 from ..wire.routes import IDEMPOTENCY_KEY, KEY_LABEL
 from ..wire.routes import route as route_named
+from . import agui
 from .access import EVERYBODY, Auth, Gate, Grant
+from .agui import AgentRun
 from .feeds import closing, end_event
 from .following import Following, PageEvents
 from .guard import Hosts, path_of
@@ -33,7 +35,7 @@ from .inputs import Headers, check_text, read_body, read_query, refused
 from .limits import Limits
 from .metrics import Counters, metrics
 from .openapi import openapi
-from .page import PATHS, Page
+from .page import ROOT, Page
 from .problems import problem_and_headers, redacted
 from .streams import Message, Receive, Send, Stream, Streams
 from .view import View
@@ -125,8 +127,9 @@ class StreamAnswer:
         headers: HeaderList | None = None,
         *,
         events: bool = True,
+        last: Callable[[str], bytes] | None = None,
     ) -> None:
-        self.pieces, self.events = pieces, events
+        self.pieces, self.events, self.last = pieces, events, last
         self.headers = headers or [
             (b"content-type", EVENT_STREAM.encode()),
             (b"cache-control", b"no-store"),
@@ -245,7 +248,7 @@ class App:
             await send(message)
 
         try:
-            if self._files is not None and (path := path_of(scope)) in PATHS:
+            if self._files is not None and self._files.has(path := path_of(scope)):
                 name = "page"
                 status, headers, body = self._file(self._files, path, scope)
                 await _respond(sending, status, headers, body, head if status == 200 else None)
@@ -263,6 +266,7 @@ class App:
                     token=call.token,
                     grant=call.grant,
                     events=answer.events,
+                    last=answer.last,
                 )
             elif isinstance(answer, StreamAnswer):
                 await _respond(sending, 200, answer.headers, b"", None)
@@ -283,11 +287,9 @@ class App:
     def _file(self, page: Page, path: str, scope: MutableMapping[str, Any]) -> tuple[int, HeaderList, bytes]:
         """A file of the page, for everybody who calls this server by a name of its own."""
         headers = Headers(scope)
-        self._hosts.check(headers, follows_link=path == "/")
+        self._hosts.check(headers, follows_link=path == ROOT)
         if scope["method"] not in ("GET", "HEAD"):
             raise refused("method_not_allowed", "the page can only be read", (b"allow", b"GET, HEAD"))
-        if not page.is_built:
-            raise refused("unknown_route", "the page was not built; `make page` does it in a clone")
         return page.answer(path, headers)
 
     async def _admit(self, scope: MutableMapping[str, Any], receive: Receive) -> Call:
@@ -529,6 +531,12 @@ class App:
                 yield self.following.error_event(error)
 
         return StreamAnswer(body, [*StreamAnswer(body).headers, (b"location", self._place(call, info).encode())])
+
+    async def _agui(self, call: Call) -> StreamAnswer:
+        flow = call.parts["flow"]
+        info, at = await agui.begin(call.view, call.grant.name, flow, call.body)
+        run = AgentRun(self.following, flow, call.body, info, at)
+        return StreamAnswer(run.pieces, last=run.last)
 
     async def _ending(self, stream: Stream, id: str) -> AsyncIterator[bytes]:
         """The end of an execution as events, which can come long after the end of its stream."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from ..backend import CODES, Contract
-from ..wire import ROUTES, Problem, Route, StartBody
+from ..wire import ROUTES, AgentInput, Problem, Route, StartBody
 from ..wire.problems import PROBLEM, STATUS
 from ..wire.routes import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, Query, path_to
 from .inputs import STATUSES
@@ -41,13 +41,16 @@ def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = ""
         found["EmitBody"] = {**found["EmitBody"], "anyOf": signals}
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        if route.body is not StartBody or not contracts:
+        if route.body not in (StartBody, AgentInput) or not contracts:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, has_tokens)
             continue
         for contract in contracts:  # what does not have its code here cannot be started
             own = _operation(route, names, has_tokens, contract.flow)
-            body = _start_body(found["StartBody"], _inlined(contract.start))
             own["operationId"] = f"{route.name}_{re.sub(r'[^A-Za-z0-9_]', '_', contract.flow)}"
+            if route.body is AgentInput:  # which part of it has to fit the flow depends on the input
+                paths.setdefault(path_to(route, flow=contract.flow), {})["post"] = own
+                continue
+            body = _start_body(found["StartBody"], _inlined(contract.start))
             own["requestBody"] = {"required": False, "content": {"application/json": {"schema": body}}}
             if contract.start:  # without a value None is started
                 body["required"] = ["value"]

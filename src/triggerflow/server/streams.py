@@ -122,8 +122,10 @@ class Streams:
         token: str | None = None,
         grant: Grant = EVERYBODY,
         events: bool = True,
+        last: Callable[[str], bytes] | None = None,
     ) -> None:
-        """Answer a request with what `pieces` yields. Raises `Busy` before anything was sent."""
+        """Answer a request with what `pieces` yields. `last` makes the last event of one that the server ends. Raises
+        `Busy` before anything was sent."""
         if self.stopping or len(self.open) >= self._limits.streams:
             raise Busy("this server stops" if self.stopping else "this server has as many open streams as it takes")
         stream = Stream(send, token)
@@ -146,7 +148,7 @@ class Streams:
             if not stream.why:
                 await stream.send(b"", more=False)
             elif events and stream.why in LAST_PROBLEMS:
-                await stream.send(last_event(stream.why), more=False)
+                await stream.send((last or last_event)(stream.why), more=False)
         except asyncio.CancelledError:
             if not stream.survives():
                 raise

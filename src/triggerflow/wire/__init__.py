@@ -3,6 +3,7 @@
 See `routes.ROUTES`, `events` and `problems`; docs/guide/serving.md describes the same for people.
 """
 
+from .agui import AgentInput, ResumeEntry
 from .events import Event, EventDecoder, EventTooLarge, encode_comment, encode_event
 from .problems import Busy, NotAllowed, Problem, error_of, problem_of
 from .routes import (
@@ -28,6 +29,7 @@ __all__ = [
     "API",
     "ROUTES",
     "AccessInfo",
+    "AgentInput",
     "Busy",
     "Event",
     "EventDecoder",
@@ -40,6 +42,7 @@ __all__ = [
     "Problem",
     "Query",
     "Ready",
+    "ResumeEntry",
     "Route",
     "StartBody",
     "body_of",

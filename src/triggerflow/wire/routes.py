@@ -12,6 +12,7 @@ import msgspec
 
 from ..backend import shapes as s
 from ..backend.shapes import Action, Reuse, Shape
+from .agui import AgentInput
 
 #: What all paths but those of the operator begin with.
 API = "/api"
@@ -241,6 +242,12 @@ ROUTES: tuple[Route, ...] = (
             Query("frames", "count", "the number of the frame after which its frames begin", 0, 2**53),
         ),
         kind="events",
+    ),
+    Route(
+        "agui", "POST", f"{API}/agui/{{flow}}", "act", "start", None,
+        "A run of the flow as an agent of AG-UI 1.0: starts an execution, or answers its questions with `resume`, and "
+        "streams the events of the protocol. The same `threadId` and `runId` are the same run, from its beginning.",
+        body=AgentInput, kind="events",
     ),
     Route("health", "GET", "/health", "open", "", Health, "Whether the process answers."),
     Route("ready", "GET", "/ready", "open", "", Ready, "Whether the server can do its work; status 503 if not."),
