@@ -100,18 +100,23 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     if (!isOver && body.current !== null) height.current = body.current.offsetHeight;
   });
 
+  /** What the next key is about is here, and in sight. */
+  const toTop = (): void => {
+    body.current?.focus({ preventScroll: true });
+    requestAnimationFrame(() => body.current?.parentElement?.scrollIntoView({ block: "nearest" }));
+  };
   const go = (step: number): void => {
     if (all.length === 0) return setShown(null);
     const next = all[(Math.max(at, step > 0 ? -1 : 0) + step + all.length) % all.length]!;
     setShown({ question: next, over: "", mine: false });
-    body.current?.focus({ preventScroll: true });
+    toTop();
   };
   const send = async (value: unknown, intent: string): Promise<void> => {
     const { question } = shown!;
     const over = await answer(question, value, intent);
     answered.current.add(idOf(question));
     setShown({ question, over: over === null ? "Answered." : says(over), mine: over === null });
-    body.current?.focus({ preventScroll: true });
+    toTop();
     again();
   };
 
@@ -140,7 +145,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
             )}
           </span>
         </div>
-        <div ref={body} class="question-body" tabIndex={-1} style={isOver ? { minHeight: `${height.current}px` } : { minHeight: "" }}>
+        <div ref={body} class="question-body" tabIndex={-1} style={{ minHeight: isOver && !shown.mine ? `${Math.min(height.current, 360)}px` : "" }}>
           {problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
             : shown === null ? <Loading lines={4} />
             : isOver ? (
@@ -186,7 +191,7 @@ function Bar({ shown, info }: { shown: Shown | null; info: ExecutionInfo }) {
       <span class="question-facts">
         {over !== "" ? "not open any more" : (
           <>
-            asked by {line(question.chunk, 60) || "the flow"}{from} <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, now)}</time>
+            by {line(question.chunk, 60) || "the flow"}{from}, <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, now)}</time>
             {left !== null && <>, <span class={left < 300 ? "question-soon" : ""} title={exact(question.expires!)}>{left > 0 ? `expires ${ago(question.expires!, now)}` : "expired"}</span></>}
           </>
         )}
