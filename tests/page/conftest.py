@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.page.visitor import CHROMIUM, FLAGS, Place, Visitor, visiting
 from tests.server.processes import Process, free_port
-from triggerflow.server.page import Page
+from triggerflow.server.page import load
 
 
 class PageProcess(Process):
@@ -24,7 +24,7 @@ class PageProcess(Process):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium. While it runs no test of asyncio can, in this thread: so it ends with its module."""
-    assert Page().is_built, "the page is not built: run `make page`"
+    assert load(), "the page is not built: run `make page`"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium

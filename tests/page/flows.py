@@ -163,7 +163,9 @@ def hostile() -> TriggerFlow:
         await data.async_put_into_stream({HOSTILE: [LINK, {"href": LINK, "__html": HOSTILE}]})
         await data.async_put_into_stream(long)
         await data.async_put_into_stream("\u202eright to left\u0000\u0007 \ud7ff")
-        await data.async_put_into_stream({"dangerouslySetInnerHTML": {"__html": HOSTILE}, "type": "script", "props": {}})
+        await data.async_put_into_stream(
+            {"dangerouslySetInnerHTML": {"__html": HOSTILE}, "type": "script", "props": {}}
+        )
         data.pause_for(
             type=HOSTILE,
             payload={"question": HOSTILE, "long": long, HOSTILE: LINK},

@@ -17,9 +17,7 @@ from triggerflow.stores import SQLiteStore
 async def main(place: str, port: str, options: str = "{}") -> None:
     """Serve until it is told to stop."""
     given: dict[str, Any] = json.loads(options)
-    tokens = {
-        token: Grant(name=token, scopes=frozenset(scopes)) for token, scopes in given.get("tokens", {}).items()
-    }
+    tokens = {token: Grant(name=token, scopes=frozenset(scopes)) for token, scopes in given.get("tokens", {}).items()}
     app = create_app(
         everything() if given.get("code", True) else [],
         SQLiteStore(place, synchronous="NORMAL", lease=3),

@@ -1,7 +1,7 @@
 """Pictures of every view of the page, on a desktop and a phone, light and dark.
 
-    python -m tests.page.screenshots FOLDER                 # all of them
-    python -m tests.page.screenshots FOLDER waiting state   # those whose names have one of these words
+python -m tests.page.screenshots FOLDER                 # all of them
+python -m tests.page.screenshots FOLDER waiting state   # those whose names have one of these words
 """
 
 import signal
@@ -52,6 +52,7 @@ def row(name: str) -> Callable[[Visitor], object]:
 FULL: Views = {
     "runs": ({}, nothing),
     "runs-failed": ({"view": "runs", "status": "failed"}, nothing),
+    "execution-start": ({"view": "execution", "id": "sails-1", "moment": 0}, nothing),
     "runs-none": ({"view": "runs", "text": "no such words"}, nothing),
     "waiting": ({"view": "waiting"}, nothing),
     "flows": ({"view": "flows"}, nothing),
@@ -73,7 +74,7 @@ FULL: Views = {
     "execution-hostile": ({"view": "execution", "id": "hostile-1"}, nothing),
     "execution-unknown": ({"view": "execution", "id": "nobody"}, nothing),
     "dialog-fork": ({"view": "execution", "id": "sails-1"}, press("Fork")),
-    "dialog-compare": ({"view": "execution", "id": "brief-0"}, press("Compare")),
+    "compare-pick": ({"view": "compare", "one": "brief-0"}, nothing),
     "compare": ({"view": "compare", "one": "brief-0", "other": "brief-1"}, nothing),
 }
 EMPTY: Views = {
