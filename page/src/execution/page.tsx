@@ -133,8 +133,8 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
           <Panel title={asks > 0 ? (asks === 1 ? "Question" : "Questions") : "Overview"} class="exec-now">{now}</Panel>
           {graph}
           {timeline}
-          <Panel title="Stream" class="exec-stream" extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
-          <Panel title="State" class="exec-state">{state}</Panel>
+          <Panel title="Stream" class="exec-stream" inner extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
+          <Panel title="State" class="exec-state" inner>{state}</Panel>
           {route.tab === "run" && route.run !== undefined && <Sheet onClose={() => select(undefined)}>{details}</Sheet>}
         </div>
       )}

@@ -238,17 +238,24 @@ function scaleOf(track: Track, whole: number, width: number, now: number, marks:
 /** "0 s", "30 s", "5 min": a round time. */
 const round = (seconds: number): string => (seconds === 0 ? "0 s" : duration(seconds).replace(".0 s", " s").replace(/(\.\d)0 s/, "$1 s"));
 
+/** The same in its largest unit: "24 h". */
+const about = (seconds: number): string => duration(seconds).split(" ").slice(0, 2).join(" ").replace(".0 s", " s");
+
 function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scale; past: number | null }) {
   const { whole, width } = scale;
   if (!width) return null;
   return (
     <svg width={width} height="22">
       <path class="time-gap" d={scale.gaps} />
-      {marks.map((it) => (
-        <text key={`${it.gap}${it.seconds}`} class={it.gap ? "time-label is-gap" : "time-label"} x={(it.place / whole) * width + 2} y="14">
-          {it.gap ? `≈ ${duration(it.seconds)}` : round(it.seconds)}
-        </text>
-      ))}
+      {marks.map((it) => {
+        const x = (it.place / whole) * width + 2, words = it.gap ? `≈ ${about(it.seconds)}` : round(it.seconds);
+        const late = x + words.length * 6.5 > width;
+        return (
+          <text key={`${it.gap}${it.place}`} class={it.gap ? "time-label is-gap" : "time-label"} x={late ? width - 1 : x} y="14" text-anchor={late ? "end" : "start"}>
+            {words}
+          </text>
+        );
+      })}
       {past !== null && <path class="time-now" d={`M${scale.x(past)} 12V22m-4 -10h8l-4 5z`} />}
     </svg>
   );
@@ -272,10 +279,11 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
   const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
   const folds = group || newest.subFlow !== null;
-  const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
+  const over = useMemo(() => (group ? lastEnd(runs) : 0), [group, runs]);
+  const took = group ? groupLength(runs, over, end) : run === undefined ? null : lengthOf(run, end);
   const bars = useMemo(
     () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
-    [group, scale, group ? runs.length : newest, group ? lastEnd(runs) : 0],
+    [group, scale, group ? runs.length : newest, over],
   );
   const onClick = (event: MouseEvent): void => {
     const hit = (event.target as Element).closest("[data-run]")?.getAttribute("data-run");
@@ -295,7 +303,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
         <span class="unseen">{look.word}: </span>
         {folds && group && <span class="time-fold" aria-hidden="true">{row.open ? "▾" : "▸"}</span>}
         <span class="time-chunk" title={newest.chunk}>{line(newest.chunk, 120) || "(no name)"}</span>
-        {counts !== null && <span class="time-extra">{counted(counts)}{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
+        {counts !== null && <span class="time-extra"><Count counts={counts} />{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
         {item !== null && <span class="time-extra" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
         {!group && item === null && row.level > 1 && <span class="time-extra">{newest.id}</span>}
         {tries > 1 && <span class="time-extra">try {tries}</span>}
@@ -320,9 +328,21 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
           </svg>
         )}
       </span>
-      <span class="time-took number" role="gridcell">{took === null ? "" : duration(took)}</span>
+      <span class="time-took number" role="gridcell">
+        {took !== null && (
+          // as a drawing: what stands at the right and grows would count as something that jumps
+          <svg width="100%" height={HEIGHT}><text x="100%" dx="-4" y={MIDDLE + 4} text-anchor="end">{duration(took)}</text></svg>
+        )}
+      </span>
     </div>
   );
+}
+
+/** "4/7"; where there is little room, only "7" when all have ended. */
+function Count({ counts }: { counts: OperatorState }) {
+  const [ended, total] = counted(counts).split("/");
+  if (total === undefined) return <>{ended}</>;
+  return <>{ended}<span class={ended === total ? "time-of is-all" : "time-of"}>/{total}</span></>;
 }
 
 /** How the runs of a folded row stand: as the graph shows them, or what is known of their operator. */
@@ -333,10 +353,10 @@ function groupState(row: Row, moment: Moment): OperatorState {
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
-function groupLength(runs: readonly Run[], now: number): number | null {
+function groupLength(runs: readonly Run[], over: number | null, now: number): number | null {
   const start = spanOf(runs[0]!).start;
   if (start > now) return null;
-  return Math.min(lastEnd(runs) ?? now, now) - start;
+  return Math.min(over ?? now, now) - start;
 }
 
 /** When the last run of several has ended; null while one is open. */

@@ -128,7 +128,7 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
-  if (closed === "" && body.current !== null) height.current = body.current.offsetHeight;
+  if (closed === "" && body.current !== null) height.current = body.current.getBoundingClientRect().height;
   useLayoutEffect(() => {
     // the button that was pressed is gone
     if (closed !== "mine" || document.activeElement !== document.body) return;
