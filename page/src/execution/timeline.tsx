@@ -279,10 +279,11 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
   const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
   const folds = group || newest.subFlow !== null;
-  const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
+  const over = useMemo(() => (group ? lastEnd(runs) : 0), [group, runs]);
+  const took = group ? groupLength(runs, over, end) : run === undefined ? null : lengthOf(run, end);
   const bars = useMemo(
     () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
-    [group, scale, group ? runs.length : newest, group ? lastEnd(runs) : 0],
+    [group, scale, group ? runs.length : newest, over],
   );
   const onClick = (event: MouseEvent): void => {
     const hit = (event.target as Element).closest("[data-run]")?.getAttribute("data-run");
@@ -327,7 +328,12 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
           </svg>
         )}
       </span>
-      <span class="time-took number" role="gridcell">{took === null ? "" : duration(took)}</span>
+      <span class="time-took number" role="gridcell">
+        {took !== null && (
+          // as a drawing: what stands at the right and grows would count as something that jumps
+          <svg width="100%" height={HEIGHT}><text x="100%" dx="-4" y={MIDDLE + 4} text-anchor="end">{duration(took)}</text></svg>
+        )}
+      </span>
     </div>
   );
 }
@@ -347,10 +353,10 @@ function groupState(row: Row, moment: Moment): OperatorState {
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
-function groupLength(runs: readonly Run[], now: number): number | null {
+function groupLength(runs: readonly Run[], over: number | null, now: number): number | null {
   const start = spanOf(runs[0]!).start;
   if (start > now) return null;
-  return Math.min(lastEnd(runs) ?? now, now) - start;
+  return Math.min(over ?? now, now) - start;
 }
 
 /** When the last run of several has ended; null while one is open. */
