@@ -60,8 +60,11 @@ export function Waiting() {
         <p class="muted number">
           {open > 0 && <>{open}{more && "+"} open<span class="ask-order">, the oldest first</span></>}
         </p>
-        <button class="button quiet ask-sweep" type="button" disabled={closed === 0} onClick={() => sweep()}>
-          Clear {closed} answered
+        <button
+          class="button quiet ask-sweep" type="button" disabled={closed === 0} aria-label={`Clear ${closed} answered`}
+          onClick={() => sweep()}
+        >
+          Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
       {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
