@@ -142,6 +142,7 @@ async def test_items_retries_failures_and_sub_flows(script: Path, tmp_path: Path
     truths = [it async for it in told(crawl(60), name="crawl")]
     truths += [it async for it in told(payment(), name="payment")]
     truths += [it async for it in told(*trip(), name="trip")]
+    truths += [it async for it in told(counting(12), value=1, name="counting")]
     compare(script, tmp_path / "truth.json", truths)
 
 
@@ -172,6 +173,10 @@ def counting(count: int) -> TriggerFlow:
     async def work(data: Any) -> Any:
         data.state.set("count", data.value)
         data.state.append("seen", data.value)
+        if data.value % 2:
+            data.state.set("odd", {"last": data.value})
+        else:
+            data.state.delete("odd")
         await data.async_put_into_stream(data.value)
         await asyncio.sleep(1)
         if data.value % 7 == 3 and data.attempt == 1:
