@@ -185,21 +185,21 @@ def many() -> TriggerFlow:
     """A for_each over as many items as it was started with; each thousandth puts an item into the stream."""
     flow = TriggerFlow("many")
 
-    @flow.chunk("count")
-    async def count(data: Data) -> list[int]:
+    @flow.chunk("split")
+    async def split(data: Data) -> list[int]:
         return list(range(data.value))
 
-    @flow.chunk("one")
-    async def one(data: Data) -> int:
+    @flow.chunk("work")
+    async def work(data: Data) -> int:
         if data.value % 1000 == 0:
             await data.async_put_into_stream({"reached": data.value})
         return data.value
 
-    @flow.chunk("all")
+    @flow.chunk("sum")
     async def total(data: Data) -> int:
         return len(data.value)
 
-    flow.to(count).for_each(concurrency=50).to(one).end_for_each().to(total).end()
+    flow.to(split).for_each(concurrency=50).to(work).end_for_each().to(total).end()
     return flow
 
 

@@ -1,4 +1,4 @@
-"""Every view for everybody: no finding of axe, nothing wider than a phone, nothing that moves by itself, all by keyboard."""
+"""Every view for everybody: axe finds nothing, nothing is wider than a phone or moves by itself, keys do all."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a person does with a run: start it, watch it, answer it, in one tab or several, while servers die and come back."""
+"""What a person does with a run: starts, watches and answers it, in several tabs, while servers die and come back."""
 
 import itertools
 import re
@@ -202,8 +202,8 @@ def test_a_question_is_answered_where_all_of_them_wait(place: Place, visitor: Vi
 
 HIDING = """
 window.inFront = INFRONT;
-for (const [name, value] of [["hidden", () => !window.inFront], ["visibilityState", () => window.inFront ? "visible" : "hidden"]])
-  Object.defineProperty(document, name, { get: value });
+Object.defineProperty(document, "hidden", { get: () => !window.inFront });
+Object.defineProperty(document, "visibilityState", { get: () => (window.inFront ? "visible" : "hidden") });
 """
 
 

@@ -145,7 +145,8 @@ class Visitor:
         return self.page.evaluate("""() => {
           const most = document.documentElement.clientWidth;
           if (document.documentElement.scrollWidth <= most) return "";
-          const wide = [...document.querySelectorAll("body *")].filter((it) => it.getBoundingClientRect().right > most + 1);
+          const all = [...document.querySelectorAll("body *")];
+          const wide = all.filter((it) => it.getBoundingClientRect().right > most + 1);
           return wide.slice(0, 5).map((it) => it.outerHTML.slice(0, 200)).join("\\n") || "the page";
         }""")
 
