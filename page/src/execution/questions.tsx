@@ -135,7 +135,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
         <div class="question-bar">
           <Bar shown={shown} info={info} />
           <span class="question-steps">
-            {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>See the step</button>}
+            {run !== null && onRun !== undefined && <button type="button" class="button quiet" aria-label="See the step that asks" title="See the step that asks" onClick={() => onRun(run)}>Step</button>}
             {steps && !isOver && (
               <>
                 <button type="button" class="button icon" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
@@ -227,7 +227,7 @@ function Past({ past, onRun }: { past: readonly Question[]; onRun?: (run: number
             <span class="question-sign" aria-hidden="true">?</span>
             <h3 class="question-title">{titleOf(it)}</h3>
             <span class="question-facts">{it.chunk && `asked by ${line(it.chunk, 60)}, `}open at this moment. Go to now to answer.</span>
-            {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(it.run!)}>See the step</button>}
+            {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" aria-label="See the step that asks" title="See the step that asks" onClick={() => onRun(it.run!)}>Step</button>}
           </div>
           {it.payload !== null && it.payload !== undefined && <div class="question-body"><div class="question-asked"><Value value={it.payload} open={2} /></div></div>}
         </div>

@@ -6,6 +6,7 @@ import { go } from "../app/route";
 import { duration } from "../app/time";
 import { useNow } from "../app/ui";
 import { labels, marked, span, type Label } from "../model/axis";
+import { DOING } from "../model/fold";
 import { attemptsOf, density, lengthOf, rowsOf, spanOf, type Row, type Shown } from "../model/rows";
 import { counted, type Steps } from "../model/steps";
 import type { Moment, OperatorState, Run, Segment, Track } from "../model/track";
@@ -279,10 +280,14 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
   const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
   const folds = group || newest.subFlow !== null;
-  const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
+  const over = useMemo(() => (group ? lastEnd(runs) : 0), [group, runs]);
+  const took = group ? groupLength(runs, over, end) : run === undefined ? null : lengthOf(run, end);
+  const busy = (DOING as readonly State[]).includes(state);
+  const cut = busy ? past : null; // what is at work at the moment looks like that up to there
   const bars = useMemo(
-    () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
-    [group, scale, group ? runs.length : newest, group ? lastEnd(runs) : 0],
+    () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} busy={busy} />
+      : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} past={cut} />)}</g>),
+    [group, scale, group ? runs : newest, over, cut, busy],
   );
   const onClick = (event: MouseEvent): void => {
     const hit = (event.target as Element).closest("[data-run]")?.getAttribute("data-run");
@@ -327,7 +332,12 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
           </svg>
         )}
       </span>
-      <span class="time-took number" role="gridcell">{took === null ? "" : duration(took)}</span>
+      <span class="time-took number" role="gridcell">
+        {took !== null && (
+          // as a drawing: what stands at the right and grows would count as something that jumps
+          <svg width="100%" height={HEIGHT}><text x="100%" dx="-4" y={MIDDLE + 4} text-anchor="end">{duration(took)}</text></svg>
+        )}
+      </span>
     </div>
   );
 }
@@ -347,10 +357,10 @@ function groupState(row: Row, moment: Moment): OperatorState {
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
-function groupLength(runs: readonly Run[], now: number): number | null {
+function groupLength(runs: readonly Run[], over: number | null, now: number): number | null {
   const start = spanOf(runs[0]!).start;
   if (start > now) return null;
-  return Math.min(lastEnd(runs) ?? now, now) - start;
+  return Math.min(over ?? now, now) - start;
 }
 
 /** When the last run of several has ended; null while one is open. */
@@ -368,17 +378,17 @@ function lastEnd(runs: readonly Run[]): number | null {
 const GOOD = new Set(["", "done"]);
 
 /** The parts of a run: work as a bar, waiting before and in between as thin lines, with a sign where an attempt failed. */
-function Bars({ run, scale }: { run: Run; scale: Scale }) {
+function Bars({ run, scale, past }: { run: Run; scale: Scale; past: number | null }) {
   const { segments } = run;
   const from = Math.max(segments.length - 200, 0); // of very many parts the newest
   return (
     <g data-run={run.id}>
-      {segments.slice(from).map((part, place) => <Bar key={from + place} part={part} scale={scale} />)}
+      {segments.slice(from).map((part, place) => <Bar key={from + place} part={part} scale={scale} past={past} />)}
     </g>
   );
 }
 
-function Bar({ part, scale }: { part: Segment; scale: Scale }) {
+function Bar({ part, scale, past }: { part: Segment; scale: Scale; past: number | null }) {
   const start = scale.x(part.start), end = Math.max(scale.x(part.seen ?? part.end ?? scale.now), start);
   const title = <title>{wordsOf(part, scale.now)}</title>;
   if (part.state !== "running") {
@@ -392,6 +402,9 @@ function Bar({ part, scale }: { part: Segment; scale: Scale }) {
       {part.end === null && <path class="time-tip" d={`M${Math.max(end, start + 3)} ${MIDDLE - 5}l5 5l-5 5z`} />}
       {title}
       {part.seen !== undefined && part.end !== null && <path class="time-silent" d={`M${end} ${MIDDLE}H${Math.max(scale.x(part.end), end)}`} />}
+      {past !== null && part.start <= past && past < (part.end ?? Infinity) && (
+        <rect class="is-running" x={start} y={MIDDLE - BAR / 2} width={Math.max(Math.min(scale.x(past), end) - start, 3)} height={BAR} rx="2" />
+      )}
       {!GOOD.has(part.mark) && <Sign mark={part.mark} x={Math.max(end, start + 3)} />}
     </g>
   );
@@ -416,7 +429,7 @@ function wordsOf(part: Segment, now: number): string {
 }
 
 /** Many runs in one strip: how many were at work, and where some have failed. */
-function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): ComponentChildren {
+function Density({ runs, scale, busy }: { runs: readonly Run[]; scale: Scale; busy: boolean }): ComponentChildren {
   const columns = Math.max(Math.floor(scale.width / 3), 1), wide = scale.width / columns;
   const { loads, peak } = density(runs, scale.track.axis, scale.whole, columns, scale.now);
   const most = HEIGHT - 8, floor = HEIGHT - 4;
@@ -437,7 +450,7 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
   const bad = [...crosses].map((x) => `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`).join("");
   const lost = [...flashes].map((x) => `M${x + 2} ${MIDDLE - 6}l-4 6h4l-4 6`).join("");
   return (
-    <g class={`time-density is-${runs.some((it) => it.ended === null) ? "running" : "done"}`}>
+    <g class={`time-density is-${busy ? "running" : "done"}`}>
       <path d={area} />
       {bad && <path class="time-sign is-failed" d={bad} />}
       {lost && <path class="time-sign is-lost" d={lost} />}
