@@ -87,6 +87,8 @@ export function typeOf(schema: Schema, root: Schema, depth = 0): string {
   if (depth > DEEPEST) return "…";
   if (isAny(plain(schema, root))) return "any value";
   const shape = shapeOf(schema, root), found = shape.schema;
+  // inside of another type, one of several kinds has its name: it may have itself in it
+  if (depth > 0 && shape.kind === "union" && typeof schema.$ref === "string") return schema.$ref.split("/").at(-1)!.slice(0, 80);
   const name = (): string => {
     switch (shape.kind) {
       case "null": return "nothing (null)";

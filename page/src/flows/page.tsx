@@ -1,6 +1,7 @@
 /** One flow: its graph, what it takes and gives, a form that starts it, and its newest runs. */
 import "./flows.css";
 import { useEffect, useMemo, useState } from "preact/hooks";
+import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { Loading, Panel, Trouble } from "../app/ui";
 import { Graph } from "../graph/graph";
@@ -10,7 +11,7 @@ import type { Contract, Drawing, Problem, Schema } from "../wire/types";
 import { Counts } from "./counts";
 import { isAny } from "./describe";
 import { Code, useFlows } from "./list";
-import { Recent } from "./recent";
+import { Recent, useRecent } from "./recent";
 import { SchemaTable } from "./schema";
 import { StartForm } from "./start";
 
@@ -37,7 +38,9 @@ const drawingOf = (flow: string): Promise<Drawing> => get<Drawing>(path("flows",
 export function FlowPage({ flow }: { flow: string }) {
   const contract = useRead<Contract>(path("flows", flow));
   const drawing = useRead<Drawing>(path("flows", flow, "drawing"));
-  const { flows } = useFlows();
+  const recent = useRecent(flow);
+  const { flows, problem: flowsProblem } = useFlows();
+  const access = useAccess();
   const info = flows?.find((it) => it.name === flow);
   if (contract.problem !== null) {
     return (
@@ -49,12 +52,22 @@ export function FlowPage({ flow }: { flow: string }) {
       </div>
     );
   }
+  const ready = contract.found !== null && (flows !== null || flowsProblem !== null) && (recent.rows !== null || recent.problem !== null);
+  // all of it at once: what comes first would be pushed away by what comes later
+  if (!ready || contract.found === null || (contract.found.has_code && access.flows === null && access.readOnly)) {
+    return (
+      <>
+        <header class="page-head flow-head"><h1 class="cut">{line(flow, 200)}</h1></header>
+        <Loading lines={30} />
+      </>
+    );
+  }
   return (
     <>
       <header class="page-head flow-head">
         <h1 class="cut" title={flow.slice(0, 500)}>{line(flow, 200)}</h1>
-        {contract.found && <Code has={contract.found.has_code} />}
-        {contract.found && <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.found.definition.slice(0, 12)}</span></span>}
+        <Code has={contract.found.has_code} />
+        <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.found.definition.slice(0, 12)}</span></span>
         <span class="grow" />
         {info && <Counts flow={flow} counts={info.counts} />}
       </header>
@@ -63,11 +76,11 @@ export function FlowPage({ flow }: { flow: string }) {
           {drawing.problem !== null ? <Trouble problem={drawing.problem} onAgain={drawing.again} /> : <Graph drawing={drawing.found} drawingOf={drawingOf} />}
         </Panel>
         <Panel title="Start a run" class="flow-begin">
-          {contract.found === null ? <Loading lines={5} /> : <StartForm contract={contract.found} />}
+          <StartForm contract={contract.found} />
         </Panel>
-        <Recent flow={flow} />
+        <Recent flow={flow} runs={recent} />
         <Panel title="What it takes and gives" class="flow-contract">
-          {contract.found === null ? <Loading lines={12} /> : <ContractTables contract={contract.found} />}
+          <ContractTables contract={contract.found} />
         </Panel>
       </div>
     </>

@@ -11,10 +11,12 @@ import type { ExecutionInfo, ExecutionPage, Problem } from "../wire/types";
 
 const SHOWN = 10;
 
-export function Recent({ flow }: { flow: string }) {
+export interface RecentRuns { rows: readonly ExecutionInfo[] | null; problem: Problem | null; again: () => void }
+
+/** The newest runs of a flow, kept up to date. */
+export function useRecent(flow: string): RecentRuns {
   const [rows, setRows] = useState<readonly ExecutionInfo[] | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const now = useNow();
   const read = async (): Promise<void> => {
     try {
       setRows((await get<ExecutionPage>("executions", { flow, limit: SHOWN })).executions);
@@ -26,11 +28,16 @@ export function Recent({ flow }: { flow: string }) {
   const soon = usePaced(read, 1000);
   useEffect(() => void read(), [flow]);
   useChanges(soon);
+  return { rows, problem, again: () => void read() };
+}
+
+export function Recent({ flow, runs: { rows, problem, again } }: { flow: string; runs: RecentRuns }) {
+  const now = useNow();
   const all = <Link class="small" to={{ view: "runs", flow }}>All runs</Link>;
   return (
     <Panel title="Newest runs" extra={all} class="flow-recent">
       <div class="flow-rows">
-        {rows === null && problem !== null && <Trouble problem={problem} onAgain={() => void read()} />}
+        {rows === null && problem !== null && <Trouble problem={problem} onAgain={again} />}
         {rows?.length === 0 && <p class="empty">No runs yet.</p>}
         {rows !== null && rows.length > 0 && (
           <ul>

@@ -16,17 +16,17 @@ export function SchemaTable({ schema, name }: { schema: Schema; name: string }) 
       {it.about && <p class="muted flow-about">{it.about.slice(0, 2000)}</p>}
       {it.fields.length > 0 && (
         <div class="flow-scroll" tabIndex={0} role="region" aria-label={`Fields of ${name}`}>
-          <table class="flow-fields">
-            <thead><tr><th scope="col">Field</th><th scope="col">Type</th><th scope="col">Notes</th></tr></thead>
-            <tbody>
+          <table class="flow-fields" role="table">
+            <thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Field</th><th role="columnheader" scope="col">Type</th><th role="columnheader" scope="col">Notes</th></tr></thead>
+            <tbody role="rowgroup">
               {it.fields.map((field, number) => (
-                <tr key={number}>
-                  <th scope="row" class="mono" style={{ paddingLeft: `${8 + field.depth * 16}px` }}>
+                <tr role="row" key={number}>
+                  <th role="rowheader" scope="row" class="mono" style={{ paddingLeft: `${8 + field.depth * 16}px` }}>
                     {line(field.name, 100)}
                     {field.needed && <span class="flow-needed" title="It must be there"><span aria-hidden="true">*</span><span class="unseen"> must be there</span></span>}
                   </th>
-                  <td>{line(field.type, 300)}</td>
-                  <td class="muted">
+                  <td role="cell">{line(field.type, 300)}</td>
+                  <td role="cell" class="muted flow-notes">
                     {field.limits && <span class="flow-limits">{line(field.limits, 300)}</span>}
                     {field.about && <span class="flow-note">{field.about.slice(0, 1000)}</span>}
                   </td>

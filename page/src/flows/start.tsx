@@ -2,7 +2,6 @@
 import { useId, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { go } from "../app/route";
-import { Loading } from "../app/ui";
 import { SchemaForm } from "../forms/form";
 import { digest } from "../graph/client";
 import { HttpError, path, post } from "../wire/http";
@@ -16,7 +15,6 @@ export function StartForm({ contract }: { contract: Contract }) {
   const reason = !contract.has_code
     ? "This server does not have the code of this flow, so it cannot start it. Start it on a server or in a program that has."
     : access.readOnly;
-  if (contract.has_code && access.flows === null && reason) return <Loading lines={4} />;
   return reason ? <p class="flow-reason" role="note">{reason}</p> : <Form key={flow} contract={contract} />;
 }
 
