@@ -191,7 +191,7 @@ function Answering({ question }: { question: QuestionInfo }) {
   const payload = usePayload(question);
   return (
     <>
-      <div class="ask-payload">
+      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
         {payload.problem !== null ? <Trouble problem={payload.problem} />
           : payload.loading ? <p class="muted">The question is large; it is being read.</p>
           : payload.value !== null && <Value value={payload.value} open={2} />}
