@@ -226,7 +226,7 @@ function Past({ past, onRun }: { past: readonly Question[]; onRun?: (run: number
           <div class="question-bar">
             <span class="question-sign" aria-hidden="true">?</span>
             <h3 class="question-title">{titleOf(it)}</h3>
-            <span class="question-facts">{it.chunk && `asked by ${line(it.chunk, 60)}, `}open at this moment. Go to now to answer.</span>
+            <span class="question-facts">{it.chunk && `by ${line(it.chunk, 60)}. `}Go to now to answer.</span>
             {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" aria-label="See the step that asks" title="See the step that asks" onClick={() => onRun(it.run!)}>Step</button>}
           </div>
           {it.payload !== null && it.payload !== undefined && <div class="question-body"><div class="question-asked"><Value value={it.payload} open={2} /></div></div>}

@@ -60,8 +60,11 @@ export function Waiting() {
         <p class="muted number">
           {open > 0 && <>{open}{more && "+"} open<span class="ask-order">, the oldest first</span></>}
         </p>
-        <button class="button quiet ask-sweep" type="button" disabled={closed === 0} onClick={() => sweep()}>
-          Clear {closed} answered
+        <button
+          class="button quiet ask-sweep" type="button" disabled={closed === 0} aria-label={`Clear ${closed} answered`}
+          onClick={() => sweep()}
+        >
+          Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
       {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
@@ -188,7 +191,7 @@ function Answering({ question }: { question: QuestionInfo }) {
   const payload = usePayload(question);
   return (
     <>
-      <div class="ask-payload">
+      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
         {payload.problem !== null ? <Trouble problem={payload.problem} />
           : payload.loading ? <p class="muted">The question is large; it is being read.</p>
           : payload.value !== null && <Value value={payload.value} open={2} />}
