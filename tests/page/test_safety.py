@@ -60,8 +60,9 @@ def test_hostile_names_items_questions_and_errors_are_shown_as_text(place: Place
         panel = visitor.tab(tab)
         expect(panel).to_contain_text(IMAGE[:10])
         assert len(panel.inner_text()) < 50_000, f"{tab} shows all of a text of a megabyte"
-        for closed in panel.get_by_role("button", expanded=False).all():
-            closed.click()
+        closed = panel.get_by_role("button", expanded=False)
+        for _ in range(min(closed.count(), 5)):
+            closed.first.click()
         assert hits(visitor) == "", tab
     panel.get_by_role("button", name="No").click()
     visitor.sees_status("failed")
