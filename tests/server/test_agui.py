@@ -417,7 +417,8 @@ async def test_a_run_from_its_start_over_a_question_to_its_end(store: Store) -> 
         first = await run(client, "trip", body(state={"mine": 1}, parentRunId="r-0"))
         (asked,) = first[-1]["outcome"]["interrupts"]
         resume = [{"interruptId": asked["id"], "status": "resolved", "payload": True}]
-        second = await run(client, "trip", body("r-2", state={"mine": 1}, resume=resume))
+        another = Client(create_app([flow], store))  # any server that shares the store will do
+        second = await run(another, "trip", body("r-2", state={"mine": 1}, resume=resume))
     began = first[0]
     assert began.pop("metadata")["triggerflow"]["flow"] == "trip"
     assert began == {
@@ -619,6 +620,48 @@ async def test_a_question_that_somebody_else_has_answered(store: Store) -> None:
         resume[0]["status"] = "cancelled"
         found = await run(client, "report", body("r-2", resume=resume))
         assert (found[-1]["result"], found[-1]["outcome"]) == ("solar sails: False", {"type": "success"})
+
+
+async def test_a_question_that_is_asked_again_under_its_id_is_another_one(store: Store) -> None:
+    flow = TriggerFlow("patient")
+
+    @flow.chunk("ask")
+    async def ask(data: Data) -> int:
+        if data.resume is None or data.value < 1:
+            data.pause_for(interrupt_id="amount", payload="how many?", schema=int, resume_to="self")
+        return data.value
+
+    flow.to(ask).end()
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        found = await run(client, "patient", body())
+        ids: list[str] = []
+        for number, answer in enumerate([0, 0, 3], 2):
+            ids.append(found[-1]["outcome"]["interrupts"][0]["id"])
+            resume = [{"interruptId": ids[-1], "status": "resolved", "payload": answer}]
+            found = await run(client, "patient", body(f"r-{number}", resume=resume))
+            if number == 2:  # sent again, and late with another answer: neither is an answer to the second question
+                for other in (0, 5):
+                    late = [{**resume[0], "payload": other}]
+                    again = await run(client, "patient", body("r-2", resume=late))
+                    assert merged(again) == merged(found)
+    assert len(set(ids)) == 3
+    assert found[-1]["result"] == 3
+
+
+async def test_what_was_compacted_is_told_as_far_as_it_is_known(store: Store) -> None:
+    flow = trip()
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        first = await run(client, "trip", body())
+        asked = first[-1]["outcome"]["interrupts"][0]["id"]
+        resume = [{"interruptId": asked, "status": "resolved", "payload": True}]
+        whole = await run(client, "trip", body("r-2", resume=resume))
+    await flow.history(store).compact(asked.partition(":")[0])
+    found = await run(client, "trip", body())
+    assert state_after(found, None) == state_after(whole, None)
+    assert found[-1]["result"] == "booked"
+    assert (await client.post("/api/agui/trip", body("r-2", resume=resume))).code == "records_trimmed"
 
 
 async def test_a_run_goes_on_while_anything_but_a_person_is_waited_for(store: Store) -> None:
