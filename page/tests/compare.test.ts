@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { order } from "../src/compare/kin";
-import { did, differing, equal, plain, verdict } from "../src/compare/words";
+import { did, differing, equal, verdict, type Words } from "../src/compare/words";
 import type { DifferenceInfo, ExecutionInfo, Frame } from "../src/wire/types";
+
+const plain = (words: Words): string => words.map((it) => (typeof it === "string" ? it : it.name)).join("");
 
 const same: DifferenceInfo = {
   ids: ["a", "b"], same: true, frames: [22, 22], parted: null, status: ["completed", "completed"], result: null, chunks: {}, state: {},

@@ -26,6 +26,14 @@ test("an id without data is that of the newest event", () => {
   assert.equal(decoder.id, "7:cursor");
 });
 
+test("an id counts when its event is whole: what is cut behind it comes again", () => {
+  const decoder = new Decoder();
+  decoder.feed("event: frame\nid: 7\ndata: {}\n\nevent: frame\nid: 8\nda");
+  assert.equal(decoder.id, "7");
+  assert.deepEqual(decoder.feed("ta: {}\n\n"), [{ event: "frame", data: "{}", id: "8" }]);
+  assert.equal(decoder.id, "8");
+});
+
 test("half an event is none, and comments and strange fields are skipped", () => {
   assert.deepEqual(decoded(["data: half"]).events, []);
   assert.deepEqual(decoded([": ping\n\nwhat: x\nevent\ndata\n\n"]).events, [{ event: "message", data: "", id: "" }]);

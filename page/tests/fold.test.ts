@@ -4,7 +4,9 @@ import test from "node:test";
 import { Fold } from "../src/model/fold";
 import { causesOf } from "../src/model/causes";
 import { rowsOf } from "../src/model/rows";
-import { Frames, large } from "./frames";
+import { counted, Steps } from "../src/model/steps";
+import { density } from "../src/model/rows";
+import { Frames, LARGE, large } from "./frames";
 
 const FRAMES = large(10_000);
 
@@ -105,4 +107,51 @@ test("24 hours between two attempts do not squash the axis", () => {
   assert.ok(track.axis.place(track.until) < 140, String(track.axis.place(track.until)));
   assert.equal(track.axis.gaps.length, 1);
   assert.ok(Math.abs(track.axis.gaps[0]!.seconds - 86_401) < 0.01);
+});
+
+test("a for_each of 10,000 items is counted at every moment, and that is fast", () => {
+  const track = new Fold("large"), steps = new Steps(track, LARGE);
+  track.add(FRAMES);
+  const first = took(() => assert.equal(counted(steps.at(track.at(track.last)).get("each")!), "10,000/10,000"));
+  assert.ok(first < 500, `it took ${first} ms`);
+  const middle = track.at(26_000), states = steps.at(middle), each = states.get("each")!;
+  assert.equal(each.state, "running");
+  assert.equal(each.total, 10_000);
+  assert.equal(each.ended, [...middle.runs.values()].filter((it) => it.operator === "parse" && it.ended !== null).length);
+  assert.equal(counted(states.get("list")!), "");
+  assert.equal(steps.itemOf(2)!.number, 1);
+  assert.equal(steps.itemOf(20_001)!.value, 9_999);
+  const moves = took(() => {
+    for (let moment = 26_000; moment < 26_200; moment++) steps.at(track.at(moment));
+  });
+  assert.ok(moves / 200 < 5, `a move took ${moves / 200} ms`);
+  const rows = rowsOf({ track, steps }, () => false, () => null);
+  assert.deepEqual(rows.map((it) => [it.runs[0]!.chunk, it.runs.length, it.group]), [["list", 1, false], ["fetch", 10_000, true], ["parse", 10_000, true]]);
+  const strip = took(() => {
+    const { loads, peak } = density(rows[1]!.runs, track.axis, track.axis.place(track.until), 200, track.until);
+    assert.ok(peak >= 0.1 && loads.every((it) => it >= 0 && it <= peak));
+  });
+  assert.ok(strip < 100, `the strip took ${strip} ms`);
+});
+
+test("rows: a box with several runs is one row that unfolds; conditions are shown only when they fail; sub-flows below", () => {
+  const frames = new Frames(1), track = new Fold("a"), child = new Fold("a/sub.3");
+  frames.put("started", {}, { runs: [frames.begin(1, "list", 1)] });
+  frames.put("completed", { run: 1 }, { runs: [frames.end(1, "list"), frames.begin(2, "is it?", 2, { by: 1 }), frames.begin(3, "fetch", 2, { by: 1, sub_flow: "a/sub.3" })] });
+  frames.put("completed", { run: 2, value: true }, { runs: [frames.end(2, "is it?"), frames.begin(4, "list", 3, { by: 2 })] });
+  track.add(frames.all);
+  const inner = new Frames(1);
+  inner.put("started", {}, { runs: [inner.begin(1, "x", 1)] });
+  child.add(inner.all);
+  const steps = new Steps(track, LARGE);
+  const shown = (open: string[]): string[] =>
+    rowsOf({ track, steps }, (key) => open.includes(key), (id) => (id === "a/sub.3" ? { track: child } : null))
+      .map((it) => `${"  ".repeat(it.level - 1)}${it.runs[0]!.chunk}${it.group ? ` x${it.runs.length}` : ""}`);
+  assert.deepEqual(shown([]), ["list x2", "fetch"]);
+  assert.deepEqual(shown(["olist"]), ["list x2", "  list", "  list", "fetch"]);
+  assert.deepEqual(shown(["r3"]), ["list x2", "fetch", "  x"]);
+  frames.put("failed", { run: 4, error: { type: "E", message: "" } }, { runs: [frames.end(4, "list"), frames.begin(5, "is it?", 3)] });
+  frames.put("failed", { run: 5, error: { type: "E", message: "" } }, { runs: [frames.end(5, "is it?")], status: "failed" });
+  track.add(frames.all);
+  assert.deepEqual(shown([]), ["list x2", "fetch", "is it?"]);
 });

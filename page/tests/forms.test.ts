@@ -152,3 +152,63 @@ test("the places that the server names", () => {
     [{ path: "/age", text: "Input should be greater than 0." }, { path: "/a/0/b", text: "Field required." }]);
   assert.deepEqual(placesIn("something else: x"), []);
 });
+
+test("values of many schemas come out of a form as they went in", () => {
+  let seed = 7;
+  const random = (most: number): number => (seed = (seed * 48271) % 2147483647) % most;
+  const pick = <T>(...all: T[]): T => all[random(all.length)]!;
+  const schemaOf = (deep: number): { schema: Schema; value: () => unknown } => {
+    const part = (): { schema: Schema; value: () => unknown } => schemaOf(deep + 1);
+    switch (random(deep > 3 ? 7 : 12)) {
+      case 0: return { schema: { type: "boolean" }, value: () => random(2) === 0 };
+      case 1: return { schema: { type: "integer" }, value: () => parse(pick("0", "-5", "12345678901234567890")) };
+      case 2: return { schema: { type: "string" }, value: () => pick("a", "two\nlines", "</script>", " ") };
+      case 3: return { schema: { enum: ["x", 1, true] }, value: () => pick<unknown>("x", 1, true) };
+      case 4: return { schema: { const: "only" }, value: () => "only" };
+      case 5: return { schema: {}, value: () => pick<unknown>(1, "a", null, [1, { b: 2 }], { c: [] }, false) };
+      case 6: return { schema: { anyOf: [{ type: "integer" }, { type: "null" }], default: null }, value: () => pick<unknown>(1, null) };
+      case 7: {
+        const item = part();
+        return { schema: { type: "array", items: item.schema }, value: () => Array.from({ length: random(4) }, item.value) };
+      }
+      case 8: {
+        const item = part();
+        return { schema: { type: "object", additionalProperties: item.schema }, value: () => Object.fromEntries(Array.from({ length: random(3) }, (_, at) => [pick("k", "a/b", "__proto__", "~") + at, item.value()])) };
+      }
+      case 9: {
+        const [one, other] = [part(), part()];
+        return { schema: { type: "array", prefixItems: [one.schema, other.schema], items: false, minItems: 2, maxItems: 2 }, value: () => [one.value(), other.value()] };
+      }
+      case 10: {
+        const [one, other] = [part(), part()];
+        const tagged = (tag: string, it: Schema): Schema => ({ type: "object", properties: { kind: { const: tag }, it }, required: ["kind", "it"], additionalProperties: false });
+        return { schema: { oneOf: [tagged("one", one.schema), tagged("other", other.schema)] }, value: () => pick({ kind: "one", it: one.value() }, { kind: "other", it: other.value() }) };
+      }
+      default: {
+        const fields = Object.fromEntries(Array.from({ length: 1 + random(4) }, (_, at) => [`f${at}`, part()]));
+        return {
+          schema: { type: "object", properties: Object.fromEntries(Object.entries(fields).map(([name, it]) => [name, it.schema])), required: Object.keys(fields), additionalProperties: false },
+          value: () => Object.fromEntries(Object.entries(fields).map(([name, it]) => [name, it.value()])),
+        };
+      }
+    }
+  };
+  for (let round = 0; round < 2000; round++) {
+    const { schema, value: make } = schemaOf(0);
+    const empty: Misfit[] = [];
+    read(start(schema, schema), schema, schema, empty);
+    const given = make();
+    assert.deepEqual(check(schema, schema, given), [], stringify({ schema, given }));
+    const got = value(schema, start(schema, schema, given));
+    assert.deepEqual(got.misfits, [], stringify({ schema, given }));
+    assert.equal(stringify(got.value), stringify(given), stringify(schema));
+  }
+});
+
+test("no value and no schema makes the check fail itself", () => {
+  const odd: unknown[] = [null, 1, "a", [], {}, true, { type: 5 }, { enum: 3 }, { anyOf: "x" }, { properties: [1] }, { required: "a" }, { items: 7 }, { $ref: 3 }, { type: ["x"] }, { prefixItems: {} }, { allOf: [1] }, { pattern: "(" , type: "string" }];
+  for (const schema of odd) for (const it of odd) {
+    check(schema, schema as Schema, it);
+    if (typeof schema === "object" && schema !== null && !Array.isArray(schema)) read(start(schema as Schema, schema as Schema, it), schema as Schema, schema as Schema, []);
+  }
+});

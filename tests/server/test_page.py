@@ -15,10 +15,17 @@ from starlette.routing import Mount
 from tests.server.asgi import Client
 from tests.server.flows import echo
 from triggerflow.server import Grant, create_app
-from triggerflow.server.page import PATHS, Page, PageFile
+from triggerflow.server.page import KINDS, Page, PageFile, load
 from triggerflow.stores import Store
 
 ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "src/triggerflow/server/static"
+NEEDED = {"/", "/app.js", "/app.css", "/layout.js", "/icon.svg"}
+PATHS = sorted(load())
+
+
+def test_the_page_was_built() -> None:
+    assert set(PATHS) >= NEEDED
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ async def test_the_files_need_no_token_and_have_safe_headers(client: Client, pat
     answer = await client.get(path)
     assert answer.status == 200
     assert answer.body
-    assert answer.headers["content-type"] == PATHS[path][1].decode()
+    assert answer.headers["content-type"] == KINDS[Path(path).suffix or ".html"].decode()
     policy = answer.headers["content-security-policy"].split("; ")
     assert policy[0] == "default-src 'self'"
     assert "frame-ancestors 'none'" in policy
@@ -177,10 +184,9 @@ def test_the_wheel_and_the_source_distribution_have_the_page(tmp_path: Path) -> 
     )
     wheel, sdist = done.stdout.split()
     with zipfile.ZipFile(clone / wheel) as file:
-        for name, _ in PATHS.values():
-            packed = file.read(f"triggerflow/server/static/{name}")
-            assert packed == (ROOT / "src/triggerflow/server/static" / name).read_bytes()
+        for built in STATIC.iterdir():
+            assert file.read(f"triggerflow/server/static/{built.name}") == built.read_bytes()
     shutil.unpack_archive(clone / sdist, tmp_path / "source")
     [source] = (tmp_path / "source").iterdir()
-    for name, _ in PATHS.values():
-        assert (source / "src/triggerflow/server/static" / name).is_file()
+    for built in STATIC.iterdir():
+        assert (source / "src/triggerflow/server/static" / built.name).is_file()

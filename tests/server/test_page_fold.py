@@ -7,7 +7,6 @@ are written as JSON, and page/tests/fold.truth.test.ts compares every moment in 
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -36,10 +35,7 @@ from triggerflow.testing.scenarios import SCENARIOS, Scenario
 
 PAGE = Path(__file__).resolve().parents[2] / "page"
 
-if shutil.which("node") is None or not (PAGE / "node_modules" / "esbuild").exists():
-    pytest.skip("needs node, and `npm ci` in page/", allow_module_level=True)
-
-pytestmark = [pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +61,11 @@ def expected(frame: Frame, state: StateInfo, moment: Moment, model: Model) -> di
         "state": [list(it) for it in moment.state.items()],
         "items": state.items,
         "runs": sorted(
-            [it.run, it.operator, it.chunk, it.phase, it.attempt, it.losses, it.cause, it.sub_flow]
-            for it in state.runs
+            [it.run, it.operator, it.chunk, it.phase, it.attempt, it.losses, it.cause, it.sub_flow] for it in state.runs
         ),
         "questions": sorted(
-            ([it.id, it.type, it.chunk, it.payload, it.inside, it.since] for it in state.questions), key=lambda it: it[0]
+            ([it.id, it.type, it.chunk, it.payload, it.inside, it.since] for it in state.questions),
+            key=lambda it: it[0],
         ),
         "result": [state.result] if ended and state.has_result and frame.status == "completed" else None,
         "error": None if error is None else [error.type, error.message],
@@ -114,7 +110,11 @@ def compare(script: Path, file: Path, truths: list[dict[str, Any]]) -> None:
     file.write_bytes(msgspec.json.encode(truths))
     environment = {**os.environ, "FOLD_TRUTH": str(file)}
     done = subprocess.run(
-        ["node", "--test", "--test-reporter=tap", str(script)], env=environment, capture_output=True, text=True, check=False
+        ["node", "--test", "--test-reporter=tap", str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert f"# pass {len(truths)}" in done.stdout, done.stdout[-2000:]
@@ -142,6 +142,7 @@ async def test_items_retries_failures_and_sub_flows(script: Path, tmp_path: Path
     truths = [it async for it in told(crawl(60), name="crawl")]
     truths += [it async for it in told(payment(), name="payment")]
     truths += [it async for it in told(*trip(), name="trip")]
+    truths += [it async for it in told(counting(12), value=1, name="counting")]
     compare(script, tmp_path / "truth.json", truths)
 
 
@@ -172,6 +173,10 @@ def counting(count: int) -> TriggerFlow:
     async def work(data: Any) -> Any:
         data.state.set("count", data.value)
         data.state.append("seen", data.value)
+        if data.value % 2:
+            data.state.set("odd", {"last": data.value})
+        else:
+            data.state.delete("odd")
         await data.async_put_into_stream(data.value)
         await asyncio.sleep(1)
         if data.value % 7 == 3 and data.attempt == 1:

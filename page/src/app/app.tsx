@@ -2,19 +2,21 @@
 import "./app.css";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Compare } from "../compare/compare";
-import { ExecutionPage } from "../execution/page";
-import { FlowList } from "../flows/list";
-import { FlowPage } from "../flows/page";
 import { useWaitingCount } from "../lists/questions";
-import { Runs } from "../lists/runs";
-import { Waiting } from "../lists/waiting";
 import { hasToken, isSignedIn, onSignIn, problemOf, signIn, signOut } from "../wire/http";
 import { useAccess } from "./access";
+import { later } from "./later";
 import { Link } from "./link";
 import { reconnect, useConnection } from "./live";
 import { useRoute, type Route } from "./route";
 import { Trouble, useNow } from "./ui";
+
+const Runs = later(async () => (await import("../lists/runs")).Runs);
+const Waiting = later(async () => (await import("../lists/waiting")).Waiting);
+const FlowList = later(async () => (await import("../flows/list")).FlowList);
+const FlowPage = later(async () => (await import("../flows/page")).FlowPage);
+const ExecutionPage = later(async () => (await import("../execution/page")).ExecutionPage);
+const Compare = later(async () => (await import("../compare/compare")).Compare);
 
 export function App() {
   const route = useRoute();

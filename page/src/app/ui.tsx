@@ -73,12 +73,12 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <div class="empty">{children}</div>;
 }
 
-/** A part of the page, with a heading. */
-export function Panel({ title, extra, children, class: name = "", id }: {
-  title: string; extra?: ComponentChildren; children: ComponentChildren; class?: string; id?: string;
+/** A part of the page, with a heading. `inner`: what is in it has a name of its own for screen readers. */
+export function Panel({ title, extra, children, class: name = "", id, inner = false }: {
+  title: string; extra?: ComponentChildren; children: ComponentChildren; class?: string; id?: string; inner?: boolean;
 }) {
   return (
-    <section class={`card ${name}`} aria-label={title} id={id}>
+    <section class={`card ${name}`} aria-label={inner ? undefined : title} id={id}>
       <header class="card-head"><h2>{title}</h2>{extra}</header>
       {children}
     </section>

@@ -6,7 +6,7 @@ import { useChanges } from "../app/live";
 import { duration } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
 import { usePaced } from "../lists/counts";
-import { shortId, taken } from "../lists/words";
+import { count, shortId, taken } from "../lists/words";
 import { LOOK } from "../status";
 import { line } from "../values/text";
 import { Value } from "../values/value";
@@ -85,7 +85,9 @@ function Both({ one, other }: { one: string; other: string }) {
     <section class="compare" aria-labelledby="compare-title">
       <div class="page-head">
         <h1 id="compare-title">Two runs</h1>
-        {old && <button class="button primary" type="button" onClick={() => void load()}>They have changed: compare again</button>}
+        {old && (
+          <button class="button primary" type="button" onClick={() => void load()}>They have changed: compare again</button>
+        )}
         <span class="grow" />
         <Link class="button" to={{ view: "compare", one: other, other: one }} replace>Swap</Link>
         <Link class="button" to={{ view: "compare", one }}>Compare with another one</Link>
@@ -174,7 +176,7 @@ function Result({ one, other, found: { difference, frames } }: { one: string; ot
       {difference.stream !== null && (
         <Panel title={`Stream: item ${difference.stream[0]} is the first that differs`}>
           <p class="muted compare-entry">
-            {difference.items[0].toLocaleString("en")} items of one, {difference.items[1].toLocaleString("en")} of the other.
+            One has {count(difference.items[0], "item")}, the other {count(difference.items[1], "item")}.
           </p>
           <Values pair={difference.stream[1]} />
         </Panel>
@@ -210,17 +212,26 @@ function Frames({ ids, number, frames }: { ids: Two<string>; number: number; fra
   return (
     <table class="compare-frames">
       <caption class="unseen">The frames around frame {number}, where the two runs part</caption>
-      <thead><tr><th scope="col"><span aria-hidden="true">#</span><span class="unseen">Frame</span></th><th scope="col">One</th><th scope="col">The other</th></tr></thead>
+      <thead>
+        <tr>
+          <th scope="col"><span aria-hidden="true">#</span><span class="unseen">Frame</span></th>
+          <th scope="col">One</th>
+          <th scope="col">The other</th>
+        </tr>
+      </thead>
       <tbody>
         {rows.map((it) => {
           const pair = [frames[0].get(it), frames[1].get(it)] as const;
           return (
-            <tr key={it} class={it < number ? "same" : it === number ? "parting" : ""} aria-current={it === number ? "true" : undefined}>
+            <tr
+              key={it} class={it < number ? "same" : it === number ? "parting" : ""}
+              aria-current={it === number ? "true" : undefined}
+            >
               <th scope="row" class="number">{it}</th>
               {pair.map((frame, side) => (
                 <td key={side}>
                   {frame === undefined ? <span class="muted">—</span> : (
-                    <Link to={{ view: "execution", id: ids[side]!, moment: it }} title={`Open ${side === 0 ? "one" : "the other"} at moment ${it}`}>
+                    <Link to={{ view: "execution", id: ids[side]!, moment: it }} title={`Open the run at moment ${it}`}>
                       <Said words={did(frame)} />
                     </Link>
                   )}
@@ -237,17 +248,20 @@ function Frames({ ids, number, frames }: { ids: Two<string>; number: number; fra
 
 function Chunk({ name, pair }: { name: string; pair: Two<unknown[]> }) {
   const { places, more } = differing(pair, MANY);
-  const many = Math.max(pair[0].length, pair[1].length) > 1;
+  const [mine, its] = [pair[0].length, pair[1].length];
+  const many = Math.max(mine, its) > 1;
+  const of = mine === its ? String(mine) : `${mine} and ${its}`;
   return (
     <div class="compare-entry">
       <h3 class="mono">{line(name, 120)}</h3>
       {places.map((at) => (
         <div key={at}>
-          {many && <p class="muted small">Run {at + 1} of {pair[0].length === pair[1].length ? pair[0].length : `${pair[0].length} and ${pair[1].length}`}</p>}
+          {many && <p class="muted small">Run {at + 1} of {of}</p>}
           <div class="compare-two">
             {pair.map((side, which) => (
               <div key={which} class={`compare-value ${which === 0 ? "one" : "other"}`}>
-                {at < side.length ? <Outcome value={side[at]} /> : <p class="muted">{side.length ? "It did not run so often." : "It did not run."}</p>}
+                {at < side.length ? <Outcome value={side[at]} />
+                  : <p class="muted">{side.length ? "It did not run so often." : "It did not run."}</p>}
               </div>
             ))}
           </div>
@@ -262,7 +276,8 @@ function Chunk({ name, pair }: { name: string; pair: Two<unknown[]> }) {
 function Outcome({ value }: { value: unknown }) {
   if (typeof value === "object" && value !== null && Object.keys(value).sort().join() === "chunk,message,type") {
     const failed = value as { type: unknown; message: unknown };
-    return <p class="compare-error"><span aria-hidden="true">✗ </span>{line(failed.type, 100)}: {line(failed.message, 1000)}</p>;
+    const text = `${line(failed.type, 100)}: ${line(failed.message, 1000)}`;
+    return <p class="compare-error"><span aria-hidden="true">✗ </span>{text}</p>;
   }
   return <Value value={value} open={1} />;
 }
@@ -272,8 +287,12 @@ function Values({ pair }: { pair: Pair }) {
   const missing = pair.missing ?? "";
   return (
     <div class="compare-two">
-      <div class="compare-value one">{missing === "one" ? <p class="muted">One has none.</p> : <Value value={pair.one ?? null} open={2} />}</div>
-      <div class="compare-value other">{missing === "other" ? <p class="muted">The other has none.</p> : <Value value={pair.other ?? null} open={2} />}</div>
+      <div class="compare-value one">
+        {missing === "one" ? <p class="muted">One has none.</p> : <Value value={pair.one ?? null} open={2} />}
+      </div>
+      <div class="compare-value other">
+        {missing === "other" ? <p class="muted">The other has none.</p> : <Value value={pair.other ?? null} open={2} />}
+      </div>
     </div>
   );
 }

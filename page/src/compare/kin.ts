@@ -13,7 +13,9 @@ export function kinOf(one: ExecutionInfo, other: ExecutionInfo): Kin {
 const ORDER: readonly Kin[] = ["origin", "fork", "sibling", ""];
 
 /** The others, the nearest kin first; otherwise as they come. `origin` may be too old to be among them. */
-export function order(one: ExecutionInfo, others: readonly ExecutionInfo[], origin: ExecutionInfo | null): { info: ExecutionInfo; kin: Kin }[] {
+export function order(
+  one: ExecutionInfo, others: readonly ExecutionInfo[], origin: ExecutionInfo | null,
+): { info: ExecutionInfo; kin: Kin }[] {
   const known = new Map<string, ExecutionInfo>();
   if (origin !== null) known.set(origin.id, origin);
   for (const info of others) if (info.id !== one.id) known.set(info.id, info);

@@ -30,7 +30,8 @@ export function Pick({ one }: { one: string }) {
         const [page, origin] = await Promise.all([
           get<ExecutionPage>("executions", { flow: info.flow, text: text.trim(), limit: wanted }, giveUp.signal),
           info.forked_from === null ? null
-            : get<ExecutionInfo>(path("executions", info.forked_from[0]), {}, giveUp.signal).catch(() => null), // it may be deleted
+            // it may be deleted
+            : get<ExecutionInfo>(path("executions", info.forked_from[0]), {}, giveUp.signal).catch(() => null),
         ]);
         setListed({ info, rows: page.executions, origin, next: page.next });
         setProblem(null);
@@ -66,14 +67,17 @@ export function Pick({ one }: { one: string }) {
       >
         <input
           ref={field} class="input" type="search" value={text} maxLength={500} autocomplete="off" spellcheck={false}
-          aria-label="Search by the beginning of an id or a label, or paste a whole id" placeholder="Beginning of an id or label"
+          aria-label="Search by the beginning of an id or a label, or paste a whole id"
+          placeholder="Beginning of an id or label"
           onInput={(event) => setText(event.currentTarget.value)}
         />
         <button class="button" type="submit" disabled={!text.trim()}>Compare with this id</button>
       </form>
       {problem !== null ? <Trouble problem={problem} onAgain={() => setTries(tries + 1)} />
         : listed === null ? <Loading lines={10} />
-        : rows.length === 0 ? <Empty>{text.trim() ? "No other run of this flow matches." : "There is no other run of this flow yet."}</Empty>
+        : rows.length === 0 ? (
+          <Empty>{text.trim() ? "No other run of this flow matches." : "There is no other run of this flow yet."}</Empty>
+        )
         : (
           <ul class="card compare-list">
             {rows.map(({ info, kin }) => (
@@ -82,7 +86,7 @@ export function Pick({ one }: { one: string }) {
                   <Mark status={info.status} />
                   <span class="mono">{shortId(info.id)}</span>
                   <span class="grow cut muted">{what(info, at).text}</span>
-                  {KIN[kin] && <span class="tag">{KIN[kin]}{kin === "fork" && info.forked_from ? ` at frame ${info.forked_from[1]}` : ""}</span>}
+                  {kin && <span class="tag">{KIN[kin]}{kin === "fork" && ` at frame ${info.forked_from?.[1]}`}</span>}
                   <span class="muted"><Ago at={info.created} /></span>
                 </Link>
               </li>
@@ -90,7 +94,9 @@ export function Pick({ one }: { one: string }) {
           </ul>
         )}
       {listed?.next && wanted < 1000 && (
-        <p class="list-end"><button class="button" type="button" onClick={() => setWanted(Math.min(1000, wanted * 3))}>Show more</button></p>
+        <p class="list-end">
+          <button class="button" type="button" onClick={() => setWanted(Math.min(1000, wanted * 3))}>Show more</button>
+        </p>
       )}
     </section>
   );

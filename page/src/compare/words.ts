@@ -1,5 +1,5 @@
 /** What a frame says, and where two executions part, in words. */
-import { line, visible } from "../values/text";
+import { line } from "../values/text";
 import { LOOK, type Status } from "../status";
 import type { DifferenceInfo, Frame } from "../wire/types";
 
@@ -110,9 +110,10 @@ export function verdict(found: DifferenceInfo, frames: readonly [Frame | null, F
     const many = found.frames[0];
     return [`Both are the same, in all ${many.toLocaleString("en")} frames.`];
   }
-  if (found.parted === null) return ["Their frames are the same as far as both still have them; what they hold is not."];
+  if (found.parted === null) return ["Their frames are the same as far as both have them; what they hold is not."];
   const before = found.parted.number - 1;
-  const start = before > 0 ? `The same up to frame ${before.toLocaleString("en")}; then ` : "They differ from the first frame on: ";
+  const start = before > 0
+    ? `The same up to frame ${before.toLocaleString("en")}; then ` : "They differ from the first frame on: ";
   const [one, other] = [clause(found, frames, 0), clause(found, frames, 1)];
   if (one !== null && other !== null) {
     if (JSON.stringify(one) === JSON.stringify(other)) return [start, "both have ", ...one, ", with different values."];
@@ -120,13 +121,15 @@ export function verdict(found: DifferenceInfo, frames: readonly [Frame | null, F
   }
   const which = one === null ? "one" : "the other";
   const over = LOOK[found.status[one === null ? 0 : 1]].word;
-  return [start, one === null ? "the other has " : "one has ", ...(one ?? other ?? []), `, ${which} has no more frames (it is ${over}).`];
+  const has = one === null ? "the other has " : "one has ";
+  return [start, has, ...(one ?? other ?? []), `, ${which} has no more frames (it is ${over}).`];
 }
 
 function clause(found: DifferenceInfo, frames: readonly [Frame | null, Frame | null], side: 0 | 1): Words | null {
-  const kind = found.parted!.kinds[side];
+  const { number, kinds, records } = found.parted!;
+  const kind = kinds[side];
   if (kind === null) return null;
-  const frame = frames[side] ?? { number: found.parted!.number, at: 0, kind, status: "running", record: found.parted!.records[side] ?? {} };
+  const frame: Frame = frames[side] ?? { number, at: 0, kind, status: "running", record: records[side] ?? {} };
   const end = ending(frame);
   const words = did(frame);
   if (end === null || end === "cancelled") return end === null ? words : [...words, ", and was cancelled"];
@@ -134,7 +137,9 @@ function clause(found: DifferenceInfo, frames: readonly [Frame | null, Frame | n
 }
 
 /** Of two lists of outcomes, those places that differ: the first ones, and how many more there are. */
-export function differing(pair: readonly [readonly unknown[], readonly unknown[]], most: number): { places: number[]; more: number } {
+export function differing(
+  pair: readonly [readonly unknown[], readonly unknown[]], most: number,
+): { places: number[]; more: number } {
   const places: number[] = [];
   let more = 0;
   for (let at = 0; at < Math.max(pair[0].length, pair[1].length); at++) {
@@ -153,10 +158,6 @@ export function equal(one: unknown, other: unknown): boolean {
   const keys = Object.keys(one);
   if (keys.length !== Object.keys(other).length) return false;
   if (!keys.length) return String(one) === String(other);
-  return keys.every((key) => Object.hasOwn(other, key) && equal((one as Record<string, unknown>)[key], (other as Record<string, unknown>)[key]));
-}
-
-/** Words as plain text, for titles. */
-export function plain(words: Words): string {
-  return visible(words.map((it) => (typeof it === "string" ? it : it.name)).join(""));
+  const [mine, its] = [one as Record<string, unknown>, other as Record<string, unknown>];
+  return keys.every((key) => Object.hasOwn(its, key) && equal(mine[key], its[key]));
 }

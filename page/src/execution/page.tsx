@@ -1,15 +1,15 @@
 /** One execution, now or at a moment of its past. */
 import "./page.css";
-import type { ComponentChildren } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { createContext, type ComponentChildren } from "preact";
+import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
-import { useExecution, type Watched } from "../app/live";
+import { useExecution, useTrack, type Watched } from "../app/live";
 import { go, type Route, type Tab } from "../app/route";
 import { Tabs, type TabInfo } from "../app/tabs";
 import { duration, exact } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
-import { Graph } from "../graph/graph";
+import { Graph, type InsideStates } from "../graph/graph";
 import { Steps } from "../model/steps";
 import type { Moment, Track } from "../model/track";
 import { FINAL } from "../status";
@@ -70,7 +70,8 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const operator = run === undefined ? undefined : moment.runs.get(run)!.operator;
   const selected = useMemo(() => new Set(operator === undefined ? [] : [operator]), [operator]);
   const subFlows = glance(moment).subFlows;
-  const chooseBox = useMemo(() => (operators: readonly string[]) => {
+  const chooseBox = useMemo(() => (operators: readonly string[], execution?: string) => {
+    if (execution !== undefined) return go({ view: "execution", id: execution });
     const found = newestRun(momentRef.current, operators);
     if (found !== undefined) select(found);
   }, []);
@@ -82,11 +83,14 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
 
   const graph = useMemo(() => (
     <Panel title="Graph" class="exec-graph">
-      {drawing.found !== null
-        ? <Graph drawing={drawing.found} states={states} selected={selected} onSelect={chooseBox} subFlows={subFlows} />
-        : drawing.problem !== null ? <Trouble problem={drawing.problem} /> : <Loading lines={8} />}
+      {drawing.problem !== null ? <Trouble problem={drawing.problem} /> : (
+        <Time.Provider value={live ? null : moment.at}>
+          <Graph drawing={drawing.found} states={states} selected={selected} onSelect={chooseBox} subFlows={subFlows} hasResult={moment.hasResult}
+            drawingOf={drawingOf} Inside={Inside} />
+        </Time.Provider>
+      )}
     </Panel>
-  ), [drawing.found, drawing.problem, states, selected, subFlows]);
+  ), [drawing.found, drawing.problem, states, selected, subFlows, live, moment]);
   const timeline = useMemo(() => (
     <Panel title="Timeline" class="exec-time">
       {ready ? <Timeline track={track} version={version} moment={moment} live={live} selected={run} onSelect={select} steps={steps} owned={info.owned} /> : <Loading lines={6} />}
@@ -133,8 +137,8 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
           <Panel title={asks > 0 ? (asks === 1 ? "Question" : "Questions") : "Overview"} class="exec-now">{now}</Panel>
           {graph}
           {timeline}
-          <Panel title="Stream" class="exec-stream" extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
-          <Panel title="State" class="exec-state">{state}</Panel>
+          <Panel title="Stream" class="exec-stream" inner extra={<span class="muted number">{items.length.toLocaleString()}</span>}>{stream}</Panel>
+          <Panel title="State" class="exec-state" inner>{state}</Panel>
           {route.tab === "run" && route.run !== undefined && <Sheet onClose={() => select(undefined)}>{details}</Sheet>}
         </div>
       )}
@@ -228,6 +232,17 @@ function useWide(): boolean {
 /** Drawings never change: what was read once is kept. */
 const drawings = new Map<string, Drawing>();
 
+async function readDrawing(flow: string, definition: string, signal?: AbortSignal): Promise<Drawing> {
+  const key = `${flow} ${definition}`;
+  let found = drawings.get(key);
+  if (found === undefined) {
+    found = await get<Drawing>(path("flows", flow, "drawing"), { definition }, signal);
+    if (drawings.size > 50) drawings.clear();
+    drawings.set(key, found);
+  }
+  return found;
+}
+
 function useDrawing(flow: string, definition: string): { found: Drawing | null; problem: Problem | null } {
   const key = `${flow} ${definition}`;
   const [problem, setProblem] = useState<{ key: string; problem: Problem } | null>(null);
@@ -235,16 +250,33 @@ function useDrawing(flow: string, definition: string): { found: Drawing | null; 
   useEffect(() => {
     if (definition === "" || drawings.has(key)) return;
     const abort = new AbortController();
-    get<Drawing>(path("flows", flow, "drawing"), { definition }, abort.signal)
-      .then((found) => {
-        if (drawings.size > 50) drawings.clear();
-        drawings.set(key, found);
-        draw({});
-      })
+    readDrawing(flow, definition, abort.signal)
+      .then(() => draw({}))
       .catch((error: unknown) => !isAbort(error) && setProblem({ key, problem: problemOf(error) }));
     return () => abort.abort();
   }, [key]);
   return { found: drawings.get(key) ?? null, problem: problem?.key === key ? problem.problem : null };
+}
+
+/** The drawing of a sub-flow: as its execution was recorded, or as it is now while it has none. */
+async function drawingOf(flow: string, execution: string | undefined): Promise<Drawing> {
+  const info = execution === undefined ? null : await get<ExecutionInfo>(path("executions", execution));
+  return readDrawing(flow, info?.definition ?? "");
+}
+
+/** The time of day that is shown; null: now. */
+const Time = createContext<number | null>(null);
+
+/** Follows an execution of a sub-flow that is open in the graph. */
+function Inside({ execution, drawing, onStates }: { execution: string; drawing: Drawing; onStates(states: InsideStates): void }) {
+  const { track, version } = useTrack(execution);
+  const time = useContext(Time);
+  const steps = useMemo(() => new Steps(track, drawing), [track, drawing]);
+  const moment = track.at(time === null ? track.last : track.momentAt(time));
+  useEffect(() => {
+    onStates({ states: steps.at(moment), subFlows: glance(moment).subFlows, hasResult: moment.hasResult });
+  }, [steps, moment, time === null ? version : 0]);
+  return null;
 }
 
 /** The run to show for a step: one that is open, else one that has failed, else the newest. */

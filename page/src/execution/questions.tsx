@@ -100,18 +100,23 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     if (!isOver && body.current !== null) height.current = body.current.offsetHeight;
   });
 
+  /** What the next key is about is here, and in sight. */
+  const toTop = (): void => {
+    body.current?.focus({ preventScroll: true });
+    requestAnimationFrame(() => body.current?.parentElement?.scrollIntoView({ block: "nearest" }));
+  };
   const go = (step: number): void => {
     if (all.length === 0) return setShown(null);
     const next = all[(Math.max(at, step > 0 ? -1 : 0) + step + all.length) % all.length]!;
     setShown({ question: next, over: "", mine: false });
-    body.current?.focus({ preventScroll: true });
+    toTop();
   };
   const send = async (value: unknown, intent: string): Promise<void> => {
     const { question } = shown!;
     const over = await answer(question, value, intent);
     answered.current.add(idOf(question));
     setShown({ question, over: over === null ? "Answered." : says(over), mine: over === null });
-    body.current?.focus({ preventScroll: true });
+    toTop();
     again();
   };
 
@@ -121,17 +126,17 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     return <><Past past={past} onRun={onRun} />{rest(past.map((it) => it.id).join("\n"))}</>;
   }
   // What is read is behind the frames by a moment: the place is there as soon as the frames tell of a question.
-  if (shown === null && (moment.questions.size === 0 || questions?.length === 0)) return rest("");
+  if (shown === null && (told === "" || questions?.length === 0)) return rest(told);
   const run = shown === null || isOver ? null : runOf(shown.question, info, moment);
-  const steps = all.length > 1 || (all.length === 1 && at < 0);
+  const steps = all.length > 1;
   return (
     <>
       <section class={`question${shown !== null && !isOver ? " asks" : ""}`} aria-label="Questions">
         <div class="question-bar">
           <Bar shown={shown} info={info} />
           <span class="question-steps">
-            {run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(run)}>See the step</button>}
-            {steps && (
+            {run !== null && onRun !== undefined && <button type="button" class="button quiet" aria-label="See the step that asks" title="See the step that asks" onClick={() => onRun(run)}>Step</button>}
+            {steps && !isOver && (
               <>
                 <button type="button" class="button icon" aria-label="Previous question" onClick={() => go(-1)}><span aria-hidden="true">‹</span></button>
                 <span class="number">{at >= 0 ? at + 1 : "–"} of {all.length}{more ? "+" : ""}</span>
@@ -140,7 +145,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
             )}
           </span>
         </div>
-        <div ref={body} class="question-body" tabIndex={-1} style={isOver ? { minHeight: `${height.current}px` } : { minHeight: "" }}>
+        <div ref={body} class="question-body" tabIndex={-1} style={{ minHeight: isOver && !shown.mine ? `${Math.min(height.current, 360)}px` : "" }}>
           {problem !== null && questions === null ? <Trouble problem={problem} onAgain={again} />
             : shown === null ? <Loading lines={4} />
             : isOver ? (
@@ -152,7 +157,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
             ) : <Asking key={idOf(shown.question)} question={shown.question} readOnly={readOnly} onSubmit={send} />}
         </div>
       </section>
-      {rest(shown === null ? "?" : isOver ? "!" : idOf(shown.question))}
+      {rest(`${told} ${shown === null ? "?" : isOver ? "!" : idOf(shown.question)}`)}
     </>
   );
 }
@@ -175,7 +180,7 @@ const titleOf = (question: { type: string; chunk: string }): string => line(ques
 
 function Bar({ shown, info }: { shown: Shown | null; info: ExecutionInfo }) {
   const now = useNow();
-  if (shown === null) return <h3 class="question-title">Question</h3>;
+  if (shown === null) return <><span class="question-sign" aria-hidden="true">?</span><h3 class="question-title">Question</h3><span class="question-facts">&nbsp;</span></>;
   const { question, over } = shown;
   const from = question.asked_by === info.id ? "" : ` in ${line(question.asked_by.startsWith(`${info.id}/`) ? question.asked_by.slice(info.id.length + 1) : question.asked_by, 60)}`;
   const left = question.expires === null ? null : question.expires - now;
@@ -184,9 +189,9 @@ function Bar({ shown, info }: { shown: Shown | null; info: ExecutionInfo }) {
       <span class="question-sign" aria-hidden="true">{over === "" ? "?" : "✓"}</span>
       <h3 class="question-title">{titleOf(question)}</h3>
       <span class="question-facts">
-        {over !== "" ? over : (
+        {over !== "" ? "not open any more" : (
           <>
-            asked by {line(question.chunk, 60) || "the flow"}{from} <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, now)}</time>
+            by {line(question.chunk, 60) || "the flow"}{from}, <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, now)}</time>
             {left !== null && <>, <span class={left < 300 ? "question-soon" : ""} title={exact(question.expires!)}>{left > 0 ? `expires ${ago(question.expires!, now)}` : "expired"}</span></>}
           </>
         )}
@@ -221,8 +226,8 @@ function Past({ past, onRun }: { past: readonly Question[]; onRun?: (run: number
           <div class="question-bar">
             <span class="question-sign" aria-hidden="true">?</span>
             <h3 class="question-title">{titleOf(it)}</h3>
-            <span class="question-facts">{it.chunk && `asked by ${line(it.chunk, 60)}, `}open at this moment. Go to now to answer.</span>
-            {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" onClick={() => onRun(it.run!)}>See the step</button>}
+            <span class="question-facts">{it.chunk && `by ${line(it.chunk, 60)}. `}Go to now to answer.</span>
+            {it.run !== null && onRun !== undefined && <button type="button" class="button quiet" aria-label="See the step that asks" title="See the step that asks" onClick={() => onRun(it.run!)}>Step</button>}
           </div>
           {it.payload !== null && it.payload !== undefined && <div class="question-body"><div class="question-asked"><Value value={it.payload} open={2} /></div></div>}
         </div>

@@ -19,6 +19,8 @@ export interface StreamProps {
 
 /** A text with more characters than this shows its beginning and its end. */
 const WHOLE = 20_000, EDGE = 4_000;
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function StreamPanel({ items, live, onMoment, timeOf }: StreamProps) {
   const all = useMemo(() => new Entries(), []);
@@ -66,12 +68,13 @@ function Row({ entry, open, fold, onMoment, at }: {
   const label = labelOf(entry);
   const number = entry.first === entry.last ? String(entry.first) : `${entry.first}–${entry.last}`;
   const name = entry.first === entry.last ? `item ${number}` : `items ${number}`;
-  return (
+  // a list of thousands is scrolled: what is the same is not compared part by part
+  return useMemo(() => (
     <div class="stream-row">
       <div class="stream-facts">
         {onMoment === undefined ? <span class="stream-number">{number}</span>
           : <button type="button" class="stream-number" title={`Go to the moment of ${name}`} aria-label={`Go to the moment of ${name}`} onClick={() => onMoment(entry.lastFrame)}>{number}</button>}
-        {at !== undefined && <time dateTime={new Date(at * 1000).toISOString()} title={new Date(at * 1000).toLocaleString()}>{clock(at)}</time>}
+        {at !== undefined && <time dateTime={new Date(at * 1000).toISOString()} title={DAY.format(at * 1000)}>{TIME.format(at * 1000)}</time>}
       </div>
       <div class={`stream-what${entry.path !== "" || label !== "" ? " stream-tagged" : ""}`}>
         {entry.path !== "" && <span class="stream-path" title={`From the sub-flow ${visible(entry.path)}`}>{line(entry.path, 60)}</span>}
@@ -85,7 +88,7 @@ function Row({ entry, open, fold, onMoment, at }: {
         {open && entry.text === null && <div class="stream-whole"><Value value={entry.item} open={2} copy /></div>}
       </div>
     </div>
-  );
+  ), [entry, open, at, onMoment]);
 }
 
 /** A text that grows. A very long one shows its beginning and its end, where it grows. */
@@ -101,8 +104,4 @@ function Running({ text }: { text: string }) {
       {visible(text.slice(-EDGE))}
     </span>
   );
-}
-
-function clock(at: number): string {
-  return new Date(at * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 }

@@ -6,6 +6,7 @@ import { go } from "../app/route";
 import { duration } from "../app/time";
 import { useNow } from "../app/ui";
 import { labels, marked, span, type Label } from "../model/axis";
+import { DOING } from "../model/fold";
 import { attemptsOf, density, lengthOf, rowsOf, spanOf, type Row, type Shown } from "../model/rows";
 import { counted, type Steps } from "../model/steps";
 import type { Moment, OperatorState, Run, Segment, Track } from "../model/track";
@@ -238,17 +239,24 @@ function scaleOf(track: Track, whole: number, width: number, now: number, marks:
 /** "0 s", "30 s", "5 min": a round time. */
 const round = (seconds: number): string => (seconds === 0 ? "0 s" : duration(seconds).replace(".0 s", " s").replace(/(\.\d)0 s/, "$1 s"));
 
+/** The same in its largest unit: "24 h". */
+const about = (seconds: number): string => duration(seconds).split(" ").slice(0, 2).join(" ").replace(".0 s", " s");
+
 function AxisLine({ marks, scale, past }: { marks: readonly Label[]; scale: Scale; past: number | null }) {
   const { whole, width } = scale;
   if (!width) return null;
   return (
     <svg width={width} height="22">
       <path class="time-gap" d={scale.gaps} />
-      {marks.map((it) => (
-        <text key={`${it.gap}${it.seconds}`} class={it.gap ? "time-label is-gap" : "time-label"} x={(it.place / whole) * width + 2} y="14">
-          {it.gap ? `≈ ${duration(it.seconds)}` : round(it.seconds)}
-        </text>
-      ))}
+      {marks.map((it) => {
+        const x = (it.place / whole) * width + 2, words = it.gap ? `≈ ${about(it.seconds)}` : round(it.seconds);
+        const late = x + words.length * 6.5 > width;
+        return (
+          <text key={`${it.gap}${it.place}`} class={it.gap ? "time-label is-gap" : "time-label"} x={late ? width - 1 : x} y="14" text-anchor={late ? "end" : "start"}>
+            {words}
+          </text>
+        );
+      })}
       {past !== null && <path class="time-now" d={`M${scale.x(past)} 12V22m-4 -10h8l-4 5z`} />}
     </svg>
   );
@@ -272,10 +280,14 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
   const item = group ? null : shown.steps?.itemOf(newest.id) ?? null;
   const losses = useMemo(() => (group ? runs.reduce((sum, it) => sum + it.losses, 0) : 0), [group, runs]) || (group ? 0 : run?.losses ?? 0);
   const folds = group || newest.subFlow !== null;
-  const took = group ? groupLength(runs, end) : run === undefined ? null : lengthOf(run, end);
+  const over = useMemo(() => (group ? lastEnd(runs) : 0), [group, runs]);
+  const took = group ? groupLength(runs, over, end) : run === undefined ? null : lengthOf(run, end);
+  const busy = (DOING as readonly State[]).includes(state);
+  const cut = busy ? past : null; // what is at work at the moment looks like that up to there
   const bars = useMemo(
-    () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} /> : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} />)}</g>),
-    [group, scale, group ? runs.length : newest, group ? lastEnd(runs) : 0],
+    () => (group && runs.length > FEW ? <Density runs={runs} scale={scale} busy={busy} />
+      : <g>{runs.map((it) => <Bars key={it.id} run={it} scale={scale} past={cut} />)}</g>),
+    [group, scale, group ? runs : newest, over, cut, busy],
   );
   const onClick = (event: MouseEvent): void => {
     const hit = (event.target as Element).closest("[data-run]")?.getAttribute("data-run");
@@ -295,7 +307,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
         <span class="unseen">{look.word}: </span>
         {folds && group && <span class="time-fold" aria-hidden="true">{row.open ? "▾" : "▸"}</span>}
         <span class="time-chunk" title={newest.chunk}>{line(newest.chunk, 120) || "(no name)"}</span>
-        {counts !== null && <span class="time-extra">{counted(counts)}{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
+        {counts !== null && <span class="time-extra"><Count counts={counts} />{counts.failed > 0 && <b class="time-bad"> {counts.failed}✗</b>}</span>}
         {item !== null && <span class="time-extra" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
         {!group && item === null && row.level > 1 && <span class="time-extra">{newest.id}</span>}
         {tries > 1 && <span class="time-extra">try {tries}</span>}
@@ -320,9 +332,21 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
           </svg>
         )}
       </span>
-      <span class="time-took number" role="gridcell">{took === null ? "" : duration(took)}</span>
+      <span class="time-took number" role="gridcell">
+        {took !== null && (
+          // as a drawing: what stands at the right and grows would count as something that jumps
+          <svg width="100%" height={HEIGHT}><text x="100%" dx="-4" y={MIDDLE + 4} text-anchor="end">{duration(took)}</text></svg>
+        )}
+      </span>
     </div>
   );
+}
+
+/** "4/7"; where there is little room, only "7" when all have ended. */
+function Count({ counts }: { counts: OperatorState }) {
+  const [ended, total] = counted(counts).split("/");
+  if (total === undefined) return <>{ended}</>;
+  return <>{ended}<span class={ended === total ? "time-of is-all" : "time-of"}>/{total}</span></>;
 }
 
 /** How the runs of a folded row stand: as the graph shows them, or what is known of their operator. */
@@ -333,10 +357,10 @@ function groupState(row: Row, moment: Moment): OperatorState {
 }
 
 /** From the begin of the first to the end of the last of the runs that had begun. */
-function groupLength(runs: readonly Run[], now: number): number | null {
+function groupLength(runs: readonly Run[], over: number | null, now: number): number | null {
   const start = spanOf(runs[0]!).start;
   if (start > now) return null;
-  return Math.min(lastEnd(runs) ?? now, now) - start;
+  return Math.min(over ?? now, now) - start;
 }
 
 /** When the last run of several has ended; null while one is open. */
@@ -354,17 +378,17 @@ function lastEnd(runs: readonly Run[]): number | null {
 const GOOD = new Set(["", "done"]);
 
 /** The parts of a run: work as a bar, waiting before and in between as thin lines, with a sign where an attempt failed. */
-function Bars({ run, scale }: { run: Run; scale: Scale }) {
+function Bars({ run, scale, past }: { run: Run; scale: Scale; past: number | null }) {
   const { segments } = run;
   const from = Math.max(segments.length - 200, 0); // of very many parts the newest
   return (
     <g data-run={run.id}>
-      {segments.slice(from).map((part, place) => <Bar key={from + place} part={part} scale={scale} />)}
+      {segments.slice(from).map((part, place) => <Bar key={from + place} part={part} scale={scale} past={past} />)}
     </g>
   );
 }
 
-function Bar({ part, scale }: { part: Segment; scale: Scale }) {
+function Bar({ part, scale, past }: { part: Segment; scale: Scale; past: number | null }) {
   const start = scale.x(part.start), end = Math.max(scale.x(part.seen ?? part.end ?? scale.now), start);
   const title = <title>{wordsOf(part, scale.now)}</title>;
   if (part.state !== "running") {
@@ -378,6 +402,9 @@ function Bar({ part, scale }: { part: Segment; scale: Scale }) {
       {part.end === null && <path class="time-tip" d={`M${Math.max(end, start + 3)} ${MIDDLE - 5}l5 5l-5 5z`} />}
       {title}
       {part.seen !== undefined && part.end !== null && <path class="time-silent" d={`M${end} ${MIDDLE}H${Math.max(scale.x(part.end), end)}`} />}
+      {past !== null && part.start <= past && past < (part.end ?? Infinity) && (
+        <rect class="is-running" x={start} y={MIDDLE - BAR / 2} width={Math.max(Math.min(scale.x(past), end) - start, 3)} height={BAR} rx="2" />
+      )}
       {!GOOD.has(part.mark) && <Sign mark={part.mark} x={Math.max(end, start + 3)} />}
     </g>
   );
@@ -402,7 +429,7 @@ function wordsOf(part: Segment, now: number): string {
 }
 
 /** Many runs in one strip: how many were at work, and where some have failed. */
-function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): ComponentChildren {
+function Density({ runs, scale, busy }: { runs: readonly Run[]; scale: Scale; busy: boolean }): ComponentChildren {
   const columns = Math.max(Math.floor(scale.width / 3), 1), wide = scale.width / columns;
   const { loads, peak } = density(runs, scale.track.axis, scale.whole, columns, scale.now);
   const most = HEIGHT - 8, floor = HEIGHT - 4;
@@ -423,7 +450,7 @@ function Density({ runs, scale }: { runs: readonly Run[]; scale: Scale }): Compo
   const bad = [...crosses].map((x) => `M${x - 3} ${MIDDLE - 3}l6 6m0 -6l-6 6`).join("");
   const lost = [...flashes].map((x) => `M${x + 2} ${MIDDLE - 6}l-4 6h4l-4 6`).join("");
   return (
-    <g class={`time-density is-${runs.some((it) => it.ended === null) ? "running" : "done"}`}>
+    <g class={`time-density is-${busy ? "running" : "done"}`}>
       <path d={area} />
       {bad && <path class="time-sign is-failed" d={bad} />}
       {lost && <path class="time-sign is-lost" d={lost} />}

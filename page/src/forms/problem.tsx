@@ -12,6 +12,7 @@ const WORDS: Record<string, string> = {
   not_allowed: "Your token does not allow this.",
   no_token: "You are signed out.",
   value_does_not_fit: "The server does not take this value.",
+  value_cannot_be_recorded: "The flow cannot keep this value.",
   bad_request: "The server does not take this.",
   not_possible: "This is not possible now.",
   too_large: "This is too large for the server.",

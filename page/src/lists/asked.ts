@@ -1,4 +1,4 @@
-/** The open questions of all flows, read once for the whole page: the list shows them, and the navigation their number. */
+/** The open questions of all flows as they are shown, while they are answered here and elsewhere. */
 import type { QuestionInfo, QuestionPage } from "../wire/types";
 
 /** How many questions are read at first, and how many more at a click. */

@@ -8,8 +8,8 @@ import { sinceOf, NO_FILTER, type Counts, type Range } from "./filter";
 export function usePaced(run: () => Promise<void> | void, pause: number): () => void {
   const latest = useRef(run);
   latest.current = run;
-  const state = useRef<{ timer?: ReturnType<typeof setTimeout>; last: number; busy: boolean; again: boolean; over: boolean }>({
-    last: -Infinity, busy: false, again: false, over: false,
+  const state = useRef({
+    timer: undefined as ReturnType<typeof setTimeout> | undefined, last: -Infinity, busy: false, again: false, over: false,
   });
   const start = useRef(() => {
     const it = state.current;

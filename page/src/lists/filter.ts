@@ -1,6 +1,6 @@
-/** What a list of executions is limited to, as it stands in the address, is asked of the server, and is checked here. */
+/** What a list of executions is limited to, as it stands in the address, and as the server is asked for it. */
 import type { ExecutionInfo } from "../wire/types";
-import { LOOK, type Status } from "../status";
+import type { Status } from "../status";
 
 /** In the order in which they are shown: what somebody may have to look after comes first. */
 export const STATUSES: readonly Status[] = ["running", "waiting", "failed", "completed", "cancelled", "created"];
@@ -22,7 +22,9 @@ export interface Filter {
 }
 
 /** The same in words: how a filter stands in the address. What is not there does not limit. */
-export interface FilterWords { flow?: string; status?: string; text?: string; label?: string; range?: string; parent?: string }
+export interface FilterWords {
+  flow?: string; status?: string; text?: string; label?: string; range?: string; parent?: string;
+}
 
 export const NO_FILTER: Filter = { flow: "", status: [], text: "", labels: [], range: "", parent: "" };
 
@@ -101,13 +103,15 @@ export function matches(info: ExecutionInfo, filter: Filter, now: number): boole
   if (filter.status.length && !filter.status.includes(info.status)) return false;
   const since = sinceOf(filter, now);
   if (since !== null && info.created < since) return false;
-  if (!filter.labels.every(([name, value]) => Object.hasOwn(info.labels, name) && info.labels[name] === value)) return false;
+  const { labels } = info;
+  if (!filter.labels.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value)) return false;
   return !filter.text.trim() || found(info, filter.text.trim());
 }
 
 function found(info: ExecutionInfo, text: string): boolean {
   const folded = text.toLowerCase();
-  if (info.id.startsWith(text) || Object.values(info.labels).some((value) => value.toLowerCase().startsWith(folded))) return true;
+  if (info.id.startsWith(text)) return true;
+  if (Object.values(info.labels).some((value) => value.toLowerCase().startsWith(folded))) return true;
   const wanted = wordsIn(text);
   const there = wordsIn(info.error ?? "");
   return wanted.length > 0 && wanted.every((word) => there.some((each) => each.startsWith(word)));
@@ -132,10 +136,4 @@ export function countsOf(counts: Counts, flow: string): Record<Status, number> {
     for (const status of STATUSES) sums[status] += numbers[status] ?? 0;
   }
   return sums;
-}
-
-/** A filter in words, for titles: "failed or waiting runs of report". */
-export function describe(filter: Filter): string {
-  const status = filter.status.map((it) => LOOK[it].word).join(" or ");
-  return `${status ? `${status} runs` : "runs"}${filter.flow ? ` of ${filter.flow}` : ""}`;
 }

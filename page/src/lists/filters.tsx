@@ -40,7 +40,10 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
       </div>
       <div class="list-fields">
         <Search text={filter.text} onText={(text) => onChange({ text }, true)} />
-        <select class="input list-flows" aria-label="Flow" value={filter.flow} onChange={(event) => onChange({ flow: event.currentTarget.value })}>
+        <select
+          class="input list-flows" aria-label="Flow" value={filter.flow}
+          onChange={(event) => onChange({ flow: event.currentTarget.value })}
+        >
           <option value="">All flows</option>
           {names.map((name) => <option key={name} value={name}>{line(name, 80)}</option>)}
         </select>
@@ -56,8 +59,12 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
             onRemove={() => onChange({ labels: filter.labels.filter(([it]) => it !== name) })}
           />
         ))}
-        {filter.parent && <Limit text={`Sub-flows of ${shortId(filter.parent)}`} onRemove={() => onChange({ parent: "" })} />}
-        <button type="button" class="button quiet list-clear" disabled={!limited} onClick={() => onChange(NO_FILTER)}>Clear</button>
+        {filter.parent && (
+          <Limit text={`Sub-flows of ${shortId(filter.parent)}`} onRemove={() => onChange({ parent: "" })} />
+        )}
+        <button type="button" class="button quiet list-clear" disabled={!limited} onClick={() => onChange(NO_FILTER)}>
+          Clear
+        </button>
       </div>
     </div>
   );
@@ -87,7 +94,8 @@ function Search({ text, onText }: { text: string; onText: (text: string) => void
   };
   return (
     <input
-      id="list-search" class="input list-search" type="search" aria-label="Search by the beginning of an id or a label, or by a word of the error"
+      id="list-search" class="input list-search" type="search"
+      aria-label="Search by the beginning of an id or a label, or by a word of the error"
       placeholder="Id, label or word of the error" maxLength={500} value={typed} autocomplete="off" spellcheck={false}
       onInput={(event) => {
         const { value } = event.currentTarget;

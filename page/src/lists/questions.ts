@@ -1,7 +1,7 @@
 /** Reads the open questions, and keeps what was read up to date. */
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { get, HttpError, isSignedIn, path, post, problemOf } from "../wire/http";
+import { get, HttpError, isSignedIn, onSignIn, path, post, problemOf } from "../wire/http";
 import type { Done, Problem, QuestionInfo, QuestionPage } from "../wire/types";
 import { FIRST, idOf, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
@@ -13,6 +13,14 @@ let problem: Problem | null = null;
 const mine = new Set<string>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
+
+// Another token may see other questions.
+onSignIn((signedIn) => {
+  if (signedIn) return;
+  shown = null;
+  more = false;
+  tell();
+});
 
 function tell(): void {
   for (const watcher of watchers) watcher();
@@ -56,7 +64,8 @@ export function sweep(kept: ReadonlySet<string> = new Set()): void {
 export async function answer(question: QuestionInfo, value: unknown, intent: string): Promise<void> {
   const id = idOf(question);
   try {
-    await post<Done>(path("executions", question.execution, "interrupts", question.id), { value }, { idempotency: intent });
+    const asked = path("executions", question.execution, "interrupts", question.id);
+    await post<Done>(asked, { value }, { idempotency: intent });
   } catch (error) {
     if (!(error instanceof HttpError && OVER.has(error.problem.code))) throw error;
     close(id, "elsewhere");
@@ -67,7 +76,9 @@ export async function answer(question: QuestionInfo, value: unknown, intent: str
 }
 
 /** The problems of an answer that say that nobody is asked any more. */
-const OVER: ReadonlySet<string> = new Set(["already_answered", "unknown_question", "unknown_execution", "question_expired", "ended"]);
+const OVER: ReadonlySet<string> = new Set([
+  "already_answered", "unknown_question", "unknown_execution", "question_expired", "ended",
+]);
 
 function close(id: string, closed: Asked["closed"]): void {
   shown = (shown ?? []).map((it) => (idOf(it.question) === id ? { ...it, closed } : it));

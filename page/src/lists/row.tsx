@@ -85,7 +85,9 @@ function Drawn({ info, number, height, at, filter, active, gone, onLabel }: RowP
         )}
       </span>
       <span role="gridcell" class="list-age">
-        <time dateTime={new Date(info.created * 1000).toISOString()} title={exact(info.created)}>{ago(info.created, at)}</time>
+        <time dateTime={new Date(info.created * 1000).toISOString()} title={exact(info.created)}>
+          {ago(info.created, at)}
+        </time>
       </span>
       <span role="gridcell" class="list-took">{info.status === "created" ? "" : duration(taken(info, at))}</span>
     </div>
@@ -100,7 +102,10 @@ export function Copy({ text, tab = 0 }: { text: string; tab?: number }) {
     setTimeout(() => setDone(false), 1500);
   };
   return (
-    <button type="button" class="list-copy" tabIndex={tab} aria-label={done ? "Copied" : "Copy the id"} title="Copy the id" onClick={copy}>
+    <button
+      type="button" class="list-copy" tabIndex={tab} aria-label={done ? "Copied" : "Copy the id"} title="Copy the id"
+      onClick={copy}
+    >
       {done ? <span aria-hidden="true">✓</span> : (
         <svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
           <rect x="2.5" y="2.5" width="8" height="8" rx="1.5" /><path d="M13.5 5.5v6.5a1.5 1.5 0 0 1-1.5 1.5H5.5" />

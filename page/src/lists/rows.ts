@@ -24,6 +24,9 @@ const FEW = 6;
 /** Times of creation go through texts: a range of them is a little wider than its rows. */
 const MARGIN = 0.001;
 
+/** What the list has now between two times of creation. */
+interface Part { page: ExecutionPage; since: number; until: number }
+
 export class Rows {
   rows: ExecutionInfo[] = [];
   /** Rows that are not in the list any more, and are still shown. */
@@ -218,18 +221,19 @@ export class Rows {
     return Promise.all(ids.map((id) => this.source.one(id).then((info) => [id, info] as const)));
   }
 
-  private async part(first: number, last: number, now: number): Promise<{ page: ExecutionPage; since: number; until: number } | null> {
+  private async part(first: number, last: number, now: number): Promise<Part | null> {
     const rows = this.rows.slice(first, last + 1);
     const newest = rows[0];
     const oldest = rows.at(-1);
     if (newest === undefined || oldest === undefined) return null;
     const since = oldest.created;
     const until = newest.created + MARGIN;
-    return { page: await this.source.page(queryOf(this.filter, now, { since, until, limit: LARGE_PAGE })), since, until };
+    const page = await this.source.page(queryOf(this.filter, now, { since, until, limit: LARGE_PAGE }));
+    return { page, since, until };
   }
 
   /** Take a part of the list as it is now. Returns which rows are not in it any more. */
-  private merge({ page, since, until }: { page: ExecutionPage; since: number; until: number }, now: number): string[] {
+  private merge({ page, since, until }: Part, now: number): string[] {
     const from = page.next === null ? since : page.executions.at(-1)!.created;
     const found = new Map(page.executions.map((row) => [row.id, row]));
     const left: string[] = [];
@@ -288,7 +292,8 @@ export class Rows {
     for (const row of fresh) this.known.add(row.id);
     for (const id of this.gone) this.known.delete(id);
     if (fresh.length || this.gone.size) {
-      this.rows = [...fresh, ...this.rows.filter((row) => !this.gone.has(row.id))].sort((one, other) => other.created - one.created);
+      const left = this.rows.filter((row) => !this.gone.has(row.id));
+      this.rows = [...fresh, ...left].sort((one, other) => other.created - one.created);
     }
     this.gone.clear();
     this.onChange();

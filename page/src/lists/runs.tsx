@@ -5,10 +5,10 @@ import { Link } from "../app/link";
 import { useChanges, useConnection } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
 import { Trouble, useNow } from "../app/ui";
-import { get, HttpError, path, problemOf } from "../wire/http";
+import { get, HttpError, onSignIn, path, problemOf } from "../wire/http";
 import type { ExecutionInfo, ExecutionPage } from "../wire/types";
 import { useCounts, usePaced } from "./counts";
-import { countable, countsOf, filterOf, keyOf, NO_FILTER, wordsOf, type Filter } from "./filter";
+import { countable, countsOf, filterOf, keyOf, NO_FILTER, STATUSES, wordsOf, type Filter } from "./filter";
 import { Filters } from "./filters";
 import { Row } from "./row";
 import { MOST_ROWS, Rows } from "./rows";
@@ -24,6 +24,11 @@ const STILL = 1500;
 const AHEAD = 100;
 /** How many rows a list without a known length seems to have below those that are here. */
 const BELOW = 30;
+
+// Another token may see other runs.
+onSignIn((signedIn) => {
+  if (!signedIn) kept.clear();
+});
 
 const source = {
   page: (query: Record<string, string | number | string[] | undefined>) => get<ExecutionPage>("executions", query),
@@ -56,8 +61,8 @@ export function Runs({ route }: { route: RunsRoute }) {
   const at = useNow();
 
   const sums = counts === null ? null : countsOf(counts, filter.flow);
-  const chosen = sums && Object.entries(sums).filter(([status]) => !filter.status.length || filter.status.includes(status as never));
-  const known = chosen !== null && countable(filter) ? chosen.reduce((sum, [, number]) => sum + number, 0) : null;
+  const chosen = filter.status.length ? filter.status : STATUSES;
+  const known = sums !== null && countable(filter) ? chosen.reduce((sum, status) => sum + sums[status], 0) : null;
   const here = list.rows.length;
   const total = !list.more ? here : known !== null ? Math.max(known, here + 1) : null;
   const shown = Math.min(total ?? here + BELOW, MOST_ROWS);
@@ -184,7 +189,8 @@ export function Runs({ route }: { route: RunsRoute }) {
     const info = list.rows[row];
     rows.push(
       <Row
-        key={info === undefined ? -1 - (row % slots) : info.id === list.active ? "active" : row % slots} info={info} number={row} height={height} at={at} filter={filter}
+        key={info === undefined ? -1 - (row % slots) : info.id === list.active ? "active" : row % slots}
+        info={info} number={row} height={height} at={at} filter={filter}
         active={info !== undefined && info.id === list.active} gone={info !== undefined && list.gone.has(info.id)}
         onLabel={onLabel}
       />,
@@ -202,9 +208,11 @@ export function Runs({ route }: { route: RunsRoute }) {
     <section class="list-page" aria-labelledby="list-title">
       <div class="page-head">
         <h1 id="list-title">Runs</h1>
-        <p class="muted number">{total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}</p>
+        <p class="muted number">
+          {total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}
+        </p>
       </div>
-      <Filters filter={filter} sums={countable({ ...filter, status: [] }) ? sums : null} flows={Object.keys(counts ?? {})} onChange={change} />
+      <Filters filter={filter} sums={countable(filter) ? sums : null} flows={Object.keys(counts ?? {})} onChange={change} />
       {failed ? (
         <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
       ) : nothing ? (
@@ -227,11 +235,16 @@ export function Runs({ route }: { route: RunsRoute }) {
         <div class="list-frame">
           <div class="list-news">
             {list.problem !== null ? (
-              <button type="button" class="list-new wrong" onClick={() => void list.again()}>✗ Not all could be read: try again</button>
-            ) : words && <button type="button" class="list-new" onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>}
+              <button type="button" class="list-new wrong" onClick={() => void list.again()}>
+                ✗ Not all could be read: try again
+              </button>
+            ) : words && (
+              <button type="button" class="list-new" onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>
+            )}
           </div>
           <div
-            ref={grid} class="list-grid" role="grid" tabIndex={0} aria-label="Runs. Arrow keys choose a run, Enter opens it."
+            ref={grid} class="list-grid" role="grid" tabIndex={0}
+            aria-label="Runs. Arrow keys choose a run, Enter opens it."
             aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
             aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
             onKeyDown={onKeyDown}
@@ -251,9 +264,13 @@ export function Runs({ route }: { route: RunsRoute }) {
         </div>
       )}
       <div class="list-end">
-        {here >= MOST_ROWS && <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>}
+        {here >= MOST_ROWS && (
+          <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>
+        )}
       </div>
-      <p class="unseen" role="status">{list.loading ? "" : nothing ? "No runs match" : total === null ? "" : `${count(total, "run")} found`}</p>
+      <p class="unseen" role="status">
+        {list.loading || total === null ? "" : nothing ? "No runs match" : `${count(total, "run")} found`}
+      </p>
     </section>
   );
 }

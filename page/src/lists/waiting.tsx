@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
-import { Trouble, useNow } from "../app/ui";
+import { Ago, Trouble, useNow } from "../app/ui";
 import { SchemaForm } from "../forms/form";
 import { line } from "../values/text";
 import { Value } from "../values/value";
@@ -57,14 +57,21 @@ export function Waiting() {
     <section class="ask-page" aria-labelledby="ask-title">
       <div class="page-head">
         <h1 id="ask-title">Waiting for you</h1>
-        <p class="muted number">{shown === null ? "" : open === 0 ? "" : <>{open}{more && "+"} open<span class="ask-order">, the oldest first</span></>}</p>
-        <button class="button quiet ask-sweep" type="button" disabled={closed === 0} onClick={() => sweep()}>
-          Clear {closed} answered
+        <p class="muted number">
+          {open > 0 && <>{open}{more && "+"} open<span class="ask-order">, the oldest first</span></>}
+        </p>
+        <button
+          class="button quiet ask-sweep" type="button" disabled={closed === 0} aria-label={`Clear ${closed} answered`}
+          onClick={() => sweep()}
+        >
+          Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
       {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
       {shown === null && problem === null && (
-        <ul class="ask-list" aria-hidden="true">{[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}</ul>
+        <ul class="ask-list" aria-hidden="true">
+          {[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}
+        </ul>
       )}
       {shown?.length === 0 && (
         <div class="list-empty">
@@ -115,29 +122,34 @@ function useSweepAlone(): void {
   }, []);
 }
 
-interface CardProps { id: string; asked: Asked; unfolded: boolean; onFold: (unfolded: boolean) => void; onNext?: () => void }
+interface CardProps {
+  id: string; asked: Asked; unfolded: boolean; onFold: (unfolded: boolean) => void; onNext?: () => void;
+}
 
 function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: CardProps) {
   const at = useNow();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
-  if (closed === "" && body.current !== null) height.current = body.current.offsetHeight;
+  if (closed === "" && body.current !== null) height.current = body.current.getBoundingClientRect().height;
   useLayoutEffect(() => {
     // the button that was pressed is gone
-    if (closed === "mine" && document.activeElement === document.body) body.current?.querySelector("button")?.focus({ preventScroll: true });
+    if (closed !== "mine" || document.activeElement !== document.body) return;
+    body.current?.querySelector("button")?.focus({ preventScroll: true });
   }, [closed]);
   const isShown = unfolded && (closed === "" || height.current > 0);
   const words = closed === "mine" ? "Answered" : "Not open any more: it was answered elsewhere, or is over";
+  const summary = closed ? words : question.payload === null ? "" : line(question.payload, 200);
   return (
     <li class={`card ask-card ${closed ? "ask-closed" : ""}`} data-question={id}>
       <div class="ask-head">
         <button
-          class="ask-fold" type="button" aria-expanded={isShown} disabled={closed !== ""} onClick={() => onFold(!unfolded)}
+          class="ask-fold" type="button" aria-expanded={isShown} disabled={closed !== ""}
+          onClick={() => onFold(!unfolded)}
         >
           <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
           <span class="ask-title">{titleOf(question)}</span>
-          {!isShown && <span class="ask-summary">{closed ? words : question.payload === null ? "" : line(question.payload, 200)}</span>}
+          {!isShown && <span class="ask-summary">{summary}</span>}
         </button>
         <span class="ask-facts">
           {question.expires !== null && closed === "" && (
@@ -145,14 +157,16 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
               {question.expires > at ? `until ${ago(question.expires, at)}` : "expired"}
             </span>
           )}
-          <time dateTime={new Date(question.since * 1000).toISOString()} title={exact(question.since)}>{ago(question.since, at)}</time>
+          <Ago at={question.since} />
         </span>
         <p class="ask-from">
           <span class="ask-flow">{line(question.flow, 80)}</span>{" · "}
           <Link to={{ view: "execution", id: question.execution }} title={question.execution.slice(0, 600)}>
             {shortId(question.execution)}
           </Link>
-          {question.chunk && question.chunk !== question.flow && <>{" · "}<span class="ask-chunk">{line(question.chunk, 80)}</span></>}
+          {question.chunk && question.chunk !== question.flow && (
+            <>{" · "}<span class="ask-chunk">{line(question.chunk, 80)}</span></>
+          )}
         </p>
       </div>
       {isShown && (closed === "" ? (
@@ -177,13 +191,14 @@ function Answering({ question }: { question: QuestionInfo }) {
   const payload = usePayload(question);
   return (
     <>
-      <div class="ask-payload">
+      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
         {payload.problem !== null ? <Trouble problem={payload.problem} />
           : payload.loading ? <p class="muted">The question is large; it is being read.</p>
           : payload.value !== null && <Value value={payload.value} open={2} />}
       </div>
       <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} disabled={readOnly === "Loading." ? "" : readOnly} label={titleOf(question)}
+        schema={question.schema} submit="Answer" keep={idOf(question)} label={titleOf(question)}
+        disabled={readOnly === "Loading." ? "" : readOnly}
         onSubmit={(value, intent) => answer(question, value, intent)}
       />
     </>
@@ -197,7 +212,9 @@ function usePayload(question: QuestionInfo): { value: unknown; loading: boolean;
     if (!question.cut) return;
     const giveUp = new AbortController();
     get<StateInfo>(path("executions", question.asked_by, "state"), {}, giveUp.signal)
-      .then((state) => setWhole({ value: state.questions.find((it) => it.id === question.own_id)?.payload ?? null, problem: null }))
+      .then(({ questions }) => {
+        setWhole({ value: questions.find((it) => it.id === question.own_id)?.payload ?? null, problem: null });
+      })
       .catch((error: unknown) => {
         if (!giveUp.signal.aborted) setWhole({ value: null, problem: problemOf(error) });
       });

@@ -124,7 +124,9 @@ export class Steps {
     const inside = new Map<Step, OperatorState>();
     for (const [operator, step] of this.#of) if (step.shape === "hidden") {
       const own = moment.operators.get(operator);
-      if (own !== undefined) states.set(operator, own);
+      if (own === undefined) continue;
+      states.set(operator, own);
+      if (own.failed) inside.set(step, own); // it is seen only if it fails
     }
     for (const step of this.#steps) {
       if (step.shape === "opener" || step.shape === "choice") continue;
@@ -181,7 +183,11 @@ export class Steps {
   /** The head of a block: its state is the worst of the steps inside, and a for_each counts its items. */
   #headOf(step: Step, moment: Moment, inside: ReadonlyMap<Step, OperatorState>): OperatorState {
     const counts = step.opens?.counts.at(moment.number);
-    const among = new Set(step.inside.map((it) => inside.get(it)?.state ?? "idle"));
+    const among = new Set<State>();
+    for (const it of step.inside) {
+      const own = inside.get(it);
+      if (own !== undefined) among.add(own.state);
+    }
     let state: State | undefined;
     if (counts && !FINAL.has(moment.recorded) && (counts.open || (counts.exact && counts.done + counts.failed < counts.total))) {
       state = DOING.find((it) => among.has(it)) ?? "running";
@@ -239,7 +245,7 @@ export class Steps {
       if (step.opens !== null) this.#findEntries(step.opens, boxes.get(step.key)!, "", boxes, leaving, new Set());
       if (step.shape !== "opener" && step.shape !== "choice") continue;
       const blocks = this.#blocksIn(step.block);
-      step.inside = this.#steps.filter((it) => it.block !== null && blocks.has(it.block) && it.shape !== "opener" && it.shape !== "choice");
+      step.inside = [...new Set(this.#of.values())].filter((it) => it.block !== null && blocks.has(it.block) && it.shape !== "opener" && it.shape !== "choice");
     }
   }
 

@@ -36,6 +36,8 @@ export function RowList<T>({ items, keyOf, estimate, row, label, follow = false,
   const atEnd = useRef(follow);
   const lastTop = useRef(0);
   const anchor = useRef<{ key: string | number; at: number; offset: number } | null>(null);
+  /** A row that was unfolded a moment ago, to be seen whole. */
+  const unfolded = useRef<string | number | null>(null);
   const focused = useRef<string | number | null>(null);
   /** How many rows there were when the reader left the end. */
   const [left, setLeft] = useState<number | null>(null);
@@ -92,6 +94,9 @@ export function RowList<T>({ items, keyOf, estimate, row, label, follow = false,
       const at = heights.find(anchor.current.key, anchor.current.at);
       if (at >= 0) wanted = heights.top(at) + anchor.current.offset;
     }
+    const seen = unfolded.current === null ? -1 : heights.find(unfolded.current, 0);
+    if (seen >= 0 && heights.top(seen + 1) > wanted + element.clientHeight)
+      wanted = Math.max(wanted, Math.min(heights.top(seen), heights.top(seen + 1) - element.clientHeight));
     if (Math.abs(wanted - element.scrollTop) >= 1) {
       element.scrollTop = wanted;
       lastTop.current = element.scrollTop;
@@ -123,6 +128,26 @@ export function RowList<T>({ items, keyOf, estimate, row, label, follow = false,
     setView((it) => (it.top === now ? it : { ...it, top: now }));
   };
 
+  /** What somebody unfolds stays where it is: from now on the end is not followed. */
+  const hold = (event: Event): void => {
+    const target = event.target as HTMLElement;
+    const button = target.closest("[aria-expanded], .value-more");
+    const row = button?.closest(".rows-row");
+    const key = row == null ? undefined : (rowKeys.get(row) as string | number | undefined);
+    const at = key === undefined ? -1 : heights.find(key, from);
+    if (key === undefined || at < 0) return;
+    const now = scroller.current!.scrollTop;
+    anchor.current = { key, at, offset: now - heights.top(at) };
+    if (button?.getAttribute("aria-expanded") === "false" && button.closest(".value") === null) {
+      unfolded.current = key;
+      setTimeout(() => (unfolded.current = null), 400);
+    }
+    if (follow && atEnd.current) {
+      atEnd.current = false;
+      setLeft(items.length);
+    }
+  };
+
   const toEnd = (): void => {
     atEnd.current = true;
     setLeft(null);
@@ -134,7 +159,7 @@ export function RowList<T>({ items, keyOf, estimate, row, label, follow = false,
   return (
     <div class={`rows ${name}`}>
       <div
-        ref={scroller} class="rows-scroll" tabIndex={0} role={role === "log" ? "log" : "region"} aria-live="off" aria-label={label} onScroll={onScroll}
+        ref={scroller} class="rows-scroll" tabIndex={0} role={role === "log" ? "log" : "region"} aria-live="off" aria-label={label} onScroll={onScroll} onClickCapture={hold}
         onFocusIn={(event: FocusEvent) => {
           const element = (event.target as HTMLElement).closest(".rows-row");
           focused.current = element === null ? null : (rowKeys.get(element) as string | number | undefined) ?? null;

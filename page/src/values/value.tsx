@@ -22,7 +22,7 @@ export interface ValueProps {
 export function Value({ value, open = 1, copy = false }: ValueProps) {
   return (
     <div class="value">
-      {copy && <Copy value={value} />}
+      {copy && (hasParts(value) || (typeof value === "string" && value.length > 80)) && <Copy value={value} />}
       <Whole value={value} open={open} />
     </div>
   );

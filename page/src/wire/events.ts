@@ -9,7 +9,8 @@ export class Decoder {
   private rest = "";
   private event = "";
   private data: string[] = [];
-  /** The id of the newest event that had one, also of one without data. */
+  private newest: string | null = null;
+  /** The id of the newest event that had one and is whole, also of one without data. */
   id = "";
   /** In how many milliseconds to connect again, if the server has said so. */
   retry: number | null = null;
@@ -32,6 +33,9 @@ export class Decoder {
 
   private line(line: string, found: ServerEvent[]): void {
     if (line === "") {
+      // not before: of an event that is cut behind its id, the data would be missed for good
+      if (this.newest !== null) this.id = this.newest;
+      this.newest = null;
       if (this.data.length > 0) {
         found.push({ event: this.event || "message", data: this.data.length === 1 ? this.data[0]! : this.data.join("\n"), id: this.id });
       }
@@ -46,7 +50,7 @@ export class Decoder {
     if (value.startsWith(" ")) value = value.slice(1);
     if (name === "data") this.data.push(value);
     else if (name === "event") this.event = value;
-    else if (name === "id") this.id = value;
+    else if (name === "id") this.newest = value;
     else if (name === "retry" && /^\d{1,6}$/.test(value)) this.retry = Number(value);
   }
 }
@@ -69,11 +73,36 @@ export interface Listening {
   readonly id: string;
 }
 
-/** How long a hidden tab keeps its connection: a browser gives a server six of them. */
+/** How long a hidden tab keeps its connection. */
 const HIDDEN_MS = 5_000;
+/**
+ * A browser opens six connections to a server, for all of its tabs. So many of them may stay open: further tabs look in
+ * for a moment, again and again, so that there is always one left for what a person does.
+ */
+const PLACES = 4;
+const LOOK_IN_MS = 1_000, LOOK_IN_MOST_MS = 5_000, LOOK_AGAIN_MS = 3_000;
 /** A comment comes every 15 seconds: after this silence the connection is dead. */
 const SILENCE_MS = 40_000;
 const BACKOFF_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
+
+/** A place for a connection that stays open, among all tabs: what gives it back, or null if all are taken. */
+async function takePlace(name: string): Promise<(() => void) | null> {
+  const { locks } = navigator;
+  if (locks === undefined) return () => undefined; // there are none without https, except on this machine
+  for (let number = 0; number < PLACES; number++) {
+    const found = await new Promise<(() => void) | null>((resolve) => {
+      locks
+        .request(`${name} ${number}`, { ifAvailable: true }, (lock) => {
+          if (lock !== null) return new Promise<void>((free) => resolve(free));
+          resolve(null);
+          return undefined;
+        })
+        .catch(() => resolve(null));
+    });
+    if (found !== null) return found;
+  }
+  return null;
+}
 
 /** Follow a stream of events until it is closed, through breaks: it goes on after the last event. */
 export function listen(path: string, query: Query, listener: Listener): Listening {
@@ -105,9 +134,13 @@ export function listen(path: string, query: Query, listener: Listener): Listenin
     timer = undefined;
     if (closed || abort !== null) return;
     if (document.hidden && state !== null) return tell("paused");
-    if (state !== "broken") tell("connecting");
+    if (state !== "broken" && state !== "open") tell("connecting");
     const mine = new AbortController();
     abort = mine;
+    const giveBack = await takePlace(`triggerflow-stream:${path}`);
+    if (mine.signal.aborted) return giveBack?.();
+    let looksIn: ReturnType<typeof setTimeout> | undefined;
+    let looked = false;
     const decoder = new Decoder();
     decoder.id = decoding.id;
     let silence: ReturnType<typeof setTimeout> | undefined;
@@ -129,13 +162,23 @@ export function listen(path: string, query: Query, listener: Listener): Listenin
       const reader = answer.body!.getReader();
       const text = new TextDecoder();
       tell("open");
+      const until = performance.now() + LOOK_IN_MOST_MS;
+      const lookIn = (most: number): void => {
+        if (giveBack !== null) return;
+        clearTimeout(looksIn);
+        looksIn = setTimeout(() => {
+          looked = true;
+          mine.abort();
+        }, Math.max(0, Math.min(most, until - performance.now())));
+      };
+      lookIn(LOOK_IN_MS);
       for (;;) {
         const { done, value } = await reader.read();
-        if (done) break;
+        if (done || mine.signal.aborted) break;
         alive();
+        lookIn(LOOK_IN_MS / 2); // until it is silent
         const events = decoder.feed(text.decode(value, { stream: true }));
         decoding.id = decoder.id;
-        if (mine.signal.aborted) break;
         const last = events.at(-1);
         if (last?.event === "error") {
           events.pop();
@@ -151,9 +194,15 @@ export function listen(path: string, query: Query, listener: Listener): Listenin
       if (!isAbort(error)) problem = error instanceof HttpError ? error.problem : { ...problemOf(error), title: "The stream was cut", again: true };
     } finally {
       clearTimeout(silence);
+      clearTimeout(looksIn);
+      giveBack?.();
     }
     if (abort === mine) abort = null;
     if (closed) return;
+    if (looked) {
+      timer = setTimeout(connect, LOOK_AGAIN_MS * (0.75 + Math.random() / 2));
+      return;
+    }
     if (mine.signal.aborted && !cut) return; // the tab was hidden
     if (end) tell("ended");
     else if (problem !== null && !problem.again && problem.status !== 0) tell("ended", problem);
@@ -180,6 +229,7 @@ export function listen(path: string, query: Query, listener: Listener): Listenin
   };
   document.addEventListener("visibilitychange", look);
   addEventListener("online", online);
+  if (document.hidden) look();
   void connect();
 
   return {

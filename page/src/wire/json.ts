@@ -7,8 +7,8 @@ export class Exact {
     return this.text;
   }
   /** For code that knows nothing of it: as near as JavaScript comes. */
-  toJSON(): number {
-    return Number(this.text);
+  toJSON(): number | string {
+    return marking ? MARK + this.text : Number(this.text);
   }
 }
 
@@ -59,16 +59,18 @@ function endOfText(text: string, at: number): number {
   return text.length;
 }
 
+/** Whether `stringify` is at work: then an `Exact` writes itself with the mark. */
+let marking = false;
+
 /** JSON of a value, with the digits of each `Exact`. */
 export function stringify(value: unknown, indent?: number): string {
-  let any = false;
-  const text = JSON.stringify(value, function (this: Record<string, unknown>, key, it) {
-    const own = this[key];
-    if (!(own instanceof Exact)) return it;
-    any = true;
-    return MARK + own.text;
-  }, indent) ?? "null";
-  return any ? text.replace(MARKED, "$1") : text;
+  marking = true;
+  try {
+    const text = JSON.stringify(value, null, indent) ?? "null";
+    return text.includes(MARK) ? text.replace(MARKED, "$1") : text;
+  } finally {
+    marking = false;
+  }
 }
 
 export const isNumber = (value: unknown): value is number | Exact => typeof value === "number" || value instanceof Exact;

@@ -35,7 +35,7 @@ from .inputs import Headers, check_text, read_body, read_query, refused
 from .limits import Limits
 from .metrics import Counters, metrics
 from .openapi import openapi
-from .page import PATHS, Page
+from .page import ROOT, Page
 from .problems import problem_and_headers, redacted
 from .streams import Message, Receive, Send, Stream, Streams
 from .view import View
@@ -248,7 +248,7 @@ class App:
             await send(message)
 
         try:
-            if self._files is not None and (path := path_of(scope)) in PATHS:
+            if self._files is not None and self._files.has(path := path_of(scope)):
                 name = "page"
                 status, headers, body = self._file(self._files, path, scope)
                 await _respond(sending, status, headers, body, head if status == 200 else None)
@@ -287,11 +287,9 @@ class App:
     def _file(self, page: Page, path: str, scope: MutableMapping[str, Any]) -> tuple[int, HeaderList, bytes]:
         """A file of the page, for everybody who calls this server by a name of its own."""
         headers = Headers(scope)
-        self._hosts.check(headers, follows_link=path == "/")
+        self._hosts.check(headers, follows_link=path == ROOT)
         if scope["method"] not in ("GET", "HEAD"):
             raise refused("method_not_allowed", "the page can only be read", (b"allow", b"GET, HEAD"))
-        if not page.is_built:
-            raise refused("unknown_route", "the page was not built; `make page` does it in a clone")
         return page.answer(path, headers)
 
     async def _admit(self, scope: MutableMapping[str, Any], receive: Receive) -> Call:

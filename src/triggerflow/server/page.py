@@ -7,18 +7,19 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from typing import NamedTuple
 
-from .inputs import Headers
+from .inputs import Headers, refused
 
-#: The paths of the page, the file of each and its content type. Nothing else is read, whatever a path says.
-PATHS: dict[str, tuple[str, bytes]] = {
-    "/": ("index.html", b"text/html; charset=utf-8"),
-    "/app.js": ("app.js", b"text/javascript; charset=utf-8"),
-    "/app.css": ("app.css", b"text/css; charset=utf-8"),
-    "/layout.js": ("layout.js", b"text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", b"image/svg+xml"),
+#: The content types of the files of the page, by the ends of their names.
+KINDS: dict[str, bytes] = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
 }
+ROOT = "/"
 
 #: What a browser may do with the page: run and load nothing but what comes from this server, and show it in no frame.
 POLICY = b"default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -45,16 +46,17 @@ class PageFile(NamedTuple):
 
 
 def load() -> dict[str, PageFile]:
-    """The files by their paths; empty if the page was not built."""
+    """The files by their paths; index.html is the root. Empty if the page was not built."""
     folder = files("triggerflow.server").joinpath("static")
     found: dict[str, PageFile] = {}
-    for path, (name, kind) in PATHS.items():
-        file = folder.joinpath(name)
-        if file.is_file():
+    for file in folder.iterdir() if folder.is_dir() else ():
+        kind = KINDS.get(PurePath(file.name).suffix)
+        if kind is not None and file.is_file():
             body = file.read_bytes()
             mark = hashlib.sha256(body).hexdigest()[:32]
+            path = ROOT if file.name == "index.html" else f"/{file.name}"
             found[path] = PageFile(kind, body, gzip.compress(body, 9, mtime=0), mark)
-    return found if "/" in found else {}
+    return found
 
 
 class Page:
@@ -63,14 +65,15 @@ class Page:
     def __init__(self, found: Mapping[str, PageFile] | None = None) -> None:
         self._files = load() if found is None else found
 
-    @property
-    def is_built(self) -> bool:
-        """Whether there is a page to serve."""
-        return bool(self._files)
+    def has(self, path: str) -> bool:
+        """Whether a path is that of a file of the page. Nothing else is read, whatever a path says."""
+        return path == ROOT or path in self._files
 
     def answer(self, path: str, headers: Headers) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Status, headers and body for one of `PATHS`."""
-        file = self._files[path]
+        """Status, headers and body for one of its files."""
+        file = self._files.get(path)
+        if file is None:
+            raise refused("unknown_route", "the page was not built; `make page` does it in a clone")
         packed = _takes_gzip(headers.get("accept-encoding") or "")
         tag = file.etag(packed)
         # the files are asked for each time, and answered with 304 while they are the same. A browser asks for the icon
