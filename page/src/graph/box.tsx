@@ -86,15 +86,17 @@ export class Box extends Unchanging<BoxProps & { hasStates: boolean }> {
           </g>
         )}
         {inside && (
-          <g
-            class="graph-control" role="button" tabindex={0} data-opens={rect.key} aria-expanded={inside === "open"} aria-label={`Inside of ${lines[0] ?? "this sub-flow"}`}
-            aria-busy={inside === "opening"}
-          >
+          <g>
             <title>{TITLES[inside]}</title>
-            <rect x={width - CONTROL} y={height / 2 - 12} width={24} height={24} rx={6} />
-            {inside === "opening" ? <text x={width - 16} y={height / 2 - 2}>…</text>
-              : inside === "failed" ? <text x={width - 16} y={height / 2 + 1}>!</text>
-              : <path d={`M${width - 21} ${height / 2}h10${inside === "open" ? "" : `M${width - 16} ${height / 2 - 5}v10`}`} />}
+            <g
+              class="graph-control" role="button" tabindex={0} data-opens={rect.key} aria-expanded={inside === "open"} aria-busy={inside === "opening"}
+              aria-label={`Inside of ${lines[0] ?? "this sub-flow"}${inside === "failed" ? ", it could not be read" : ""}`}
+            >
+              <rect x={width - CONTROL} y={height / 2 - 12} width={24} height={24} rx={6} />
+              {inside === "opening" ? <text x={width - 16} y={height / 2 - 2} aria-hidden="true">…</text>
+                : inside === "failed" ? <text x={width - 16} y={height / 2 + 1} aria-hidden="true">!</text>
+                : <path d={`M${width - 21} ${height / 2}h10${inside === "open" ? "" : `M${width - 16} ${height / 2 - 5}v10`}`} />}
+            </g>
           </g>
         )}
       </g>
