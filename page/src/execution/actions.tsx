@@ -123,7 +123,7 @@ function RetryDialog({ info, onClose }: DialogProps) {
     >
       <p>It goes on from its state before the failure, with the same input. What was done before is not done again.</p>
       {info.error && <p class="mono exec-error-text">{info.error.slice(0, 500)}</p>}
-      <label class="row">
+      <label class="exec-check">
         <input type="checkbox" checked={force} onChange={(event) => setForce(event.currentTarget.checked)} /> Even if the flow has changed since then
       </label>
     </ActDialog>
