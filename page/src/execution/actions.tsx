@@ -132,7 +132,7 @@ function RetryDialog({ info, onClose }: { info: ExecutionInfo; onClose(): void }
       <form onSubmit={submit} class="exec-form">
         <p>It goes on from its state before the failure, with the same input. What was done before is not done again.</p>
         {info.error && <p class="mono exec-error-text">{info.error.slice(0, 500)}</p>}
-        <label class="row"><input type="checkbox" checked={force}
+        <label class="exec-check"><input type="checkbox" checked={force}
           onChange={(event) => {
             setForce(event.currentTarget.checked);
             renew();
