@@ -31,7 +31,7 @@ export type Draft =
   | { of: "json"; text: string }
   | { of: "list"; items: readonly { key: number; draft: Draft }[] }
   | { of: "object"; fields: ReadonlyMap<string, Draft>; rest: Record<string, unknown> }
-  | { of: "map"; entries: readonly { key: number; name: string; draft: Draft }[] }
+  | { of: "map"; items: readonly { key: number; name: string; draft: Draft }[] }
   | { of: "union"; at: number; drafts: ReadonlyMap<number, Draft> }
   /** A part that may be left out; off: it is. */
   | { of: "maybe"; on: boolean; draft: Draft };
@@ -188,9 +188,18 @@ const ANY: readonly Schema[] = [
 export const constant = (schema: Schema): unknown => ("const" in schema ? schema.const : list(schema.enum)[0]);
 export const labelOf = (value: unknown): string => (typeof value === "string" && value.trim() !== "" ? value : summary(value, 80));
 
-const WORDS: Record<string, string> = {
-  string: "Text", integer: "Whole number", number: "Number", boolean: "Yes or no", array: "List", object: "Object", null: "Nothing (null)",
+/** What a value of a type is called, and which values are of it. */
+const TYPES: Record<string, [string, (value: unknown) => boolean]> = {
+  string: ["a text", (it) => typeof it === "string"],
+  integer: ["a whole number", (it) => isNumber(it) && whole(it) !== null],
+  number: ["a number", isNumber],
+  boolean: ["yes or no", (it) => typeof it === "boolean"],
+  array: ["a list", Array.isArray],
+  object: ["an object", isObject],
+  null: ["nothing (null)", (it) => it === null],
 };
+const typeName = (type: string): string => TYPES[type]?.[0] ?? type;
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What an option of a union is called. */
 export function nameOf(option: Schema, root: Schema): string {
@@ -203,23 +212,23 @@ export function nameOf(option: Schema, root: Schema): string {
     if (typeof text === "string" && typeof schema.title !== "string") return text;
   }
   if (typeof schema.title === "string") return schema.title;
-  if (typeof schema.format === "string") return FORMATS[schema.format]?.name ?? `Text (${schema.format})`;
+  if (typeof schema.format === "string") return capital(FORMATS[schema.format]?.name ?? `text (${schema.format})`);
   if (shape.kind === "list") return `List of ${nameOf(asSchema(schema.items), root).toLowerCase()}`;
-  return typeof schema.type === "string" ? WORDS[schema.type] ?? schema.type : "JSON";
+  return typeof schema.type === "string" ? capital(typeName(schema.type).replace(/^an? /, "")) : "JSON";
 }
 
-interface Format { name: string; input: string; hint?: string; fits?: RegExp }
+interface Format { name: string; input: "text" | "date" | "time" | "datetime-local" | "email" | "url" | "password"; hint?: string; fits?: RegExp }
 /** The formats of texts. Only what is surely wrong is refused here. */
-export const FORMATS: Record<string, Format> = {
-  date: { name: "Date", input: "date", fits: /^\d{4}-\d\d-\d\d$/ },
-  time: { name: "Time", input: "time", fits: /^\d\d:\d\d/ },
-  "date-time": { name: "Date and time", input: "datetime-local", fits: /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/ },
-  email: { name: "E-mail address", input: "email", hint: "such as name@example.com", fits: /^[^@\s]+@[^@\s]+$/ },
+export const FORMATS: Record<string, Format | undefined> = {
+  date: { name: "date", input: "date", fits: /^\d{4}-\d\d-\d\d$/ },
+  time: { name: "time", input: "time", fits: /^\d\d:\d\d/ },
+  "date-time": { name: "date and time", input: "datetime-local", fits: /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/ },
+  email: { name: "e-mail address", input: "email", hint: "such as name@example.com", fits: /^[^@\s]+@[^@\s]+$/ },
   uuid: { name: "UUID", input: "text", hint: "such as 123e4567-e89b-12d3-a456-426614174000", fits: /^[{]?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}[}]?$/i },
-  uri: { name: "Address (URL)", input: "url", hint: "such as https://example.com", fits: /^[a-z][a-z0-9+.-]*:/i },
-  decimal: { name: "Decimal number", input: "decimal", fits: /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*[-+]?(inf(inity)?|nan)\s*$/i },
-  duration: { name: "Duration", input: "text", hint: "such as PT1H30M for one and a half hours" },
-  password: { name: "Secret text", input: "password" },
+  uri: { name: "address (URL)", input: "url", hint: "such as https://example.com", fits: /^[a-z][a-z0-9+.-]*:/i },
+  decimal: { name: "decimal number", input: "text", fits: /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$|^\s*[-+]?(inf(inity)?|nan)\s*$/i },
+  duration: { name: "duration", input: "text", hint: "such as PT1H30M for one and a half hours" },
+  password: { name: "secret text", input: "password" },
 };
 
 // -- drafts -----------------------------------------------------------------------------------------------------------
@@ -298,7 +307,7 @@ export function begun(shape: Shape, root: Schema, given?: unknown, deep = 0): Dr
       if (!none && !isObject(given)) return asJson();
       const all = Object.entries((given ?? {}) as Record<string, unknown>);
       if (all.length > 200) return asJson();
-      return { of: "map", entries: all.map(([name, it]) => ({ key: newItem(), name, draft: start(valuesOf(schema), root, it, true, deep + 1) })) };
+      return { of: "map", items: all.map(([name, it]) => ({ key: newItem(), name, draft: start(valuesOf(schema), root, it, true, deep + 1) })) };
     }
     case "union": {
       let at = 0;
@@ -386,9 +395,9 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
       return Object.fromEntries(entries);
     }
     case "map": {
-      if (draft.entries.length === 0 && !needed && schema.default === undefined) return ABSENT;
+      if (draft.items.length === 0 && !needed && schema.default === undefined) return ABSENT;
       const seen = new Set<string>();
-      return Object.fromEntries(draft.entries.map((it) => {
+      return Object.fromEntries(draft.items.map((it) => {
         const inner = `${path}/${pointer(it.name)}`;
         if (seen.has(it.name)) misfits.push({ path: inner, text: `The key ${summary(it.name, 40)} is there twice.` });
         seen.add(it.name);
@@ -438,8 +447,6 @@ export function check(schema: unknown, root: Schema, value: unknown): Misfit[] {
   return found;
 }
 
-const counted = (number: number, one: string, more = `${one}s`): string => `${number} ${number === 1 ? one : more}`;
-
 function checkInto(schema: unknown, root: Schema, value: unknown, path: string, found: Misfit[], deep: number): void {
   if (deep > 40 || found.length > 50) return;
   const it = plain(schema, root);
@@ -451,7 +458,7 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
     if (Array.isArray(options) && options.length > 0 && !fitsOne(options, it)) return;
   }
   const types = typeof it.type === "string" ? [it.type] : texts(it.type);
-  if (types.length > 0 && !types.some((type) => isType(value, type))) return bad(wanted(types));
+  if (types.length > 0 && !types.some((type) => TYPES[type]?.[1](value) ?? true)) return bad(capital(`${types.map(typeName).join(" or ")} is needed.`));
   if (typeof value === "string") checkText(it, value, bad);
   else if (isNumber(value)) checkNumber(it, value, bad);
   else if (Array.isArray(value)) checkList(it, value);
@@ -486,8 +493,7 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
 
   function checkList(it: Schema, values: readonly unknown[]): void {
     const first = list(it.prefixItems);
-    if (typeof it.minItems === "number" && values.length < it.minItems) bad(`At least ${counted(it.minItems, "item")} ${it.minItems === 1 ? "is" : "are"} needed.`);
-    if (typeof it.maxItems === "number" && values.length > it.maxItems) bad(`There can be at most ${counted(it.maxItems, "item")}.`);
+    checkCount(it, "Items", "item", values.length, bad);
     if (it.uniqueItems === true && values.length <= 1000 && values.some((one, at) => values.slice(0, at).some((other) => same(one, other)))) bad("Each item can be there once only.");
     values.forEach((one, at) => {
       const inner = at < first.length ? first[at] : it.items;
@@ -501,48 +507,61 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
       if (!Object.hasOwn(held, name)) found.push({ path: `${path}/${pointer(name)}`, text: "This is needed." });
     }
     const names = Object.keys(held);
-    if (typeof it.minProperties === "number" && names.length < it.minProperties) bad(`At least ${counted(it.minProperties, "key")} ${it.minProperties === 1 ? "is" : "are"} needed.`);
-    if (typeof it.maxProperties === "number" && names.length > it.maxProperties) bad(`There can be at most ${counted(it.maxProperties, "key")}.`);
+    checkCount(it, "Properties", "key", names.length, bad);
     for (const name of names) {
       const inner = parts.get(name);
       if (inner !== undefined) checkInto(inner, root, held[name], `${path}/${pointer(name)}`, found, deep + 1);
       else if (isObject(it.patternProperties)) continue;
-      else if (it.additionalProperties === false) bad(`There is no key ${summary(name, 60)} here; there ${parts.size === 1 ? "is" : "are"} ${[...parts.keys()].join(", ") || "none"}.`);
+      else if (it.additionalProperties === false) bad(`There is no key ${summary(name, 60)} here.`);
       else if (it.additionalProperties !== undefined) checkInto(it.additionalProperties, root, held[name], `${path}/${pointer(name)}`, found, deep + 1);
     }
   }
 }
 
-function checkText(it: Schema, value: string, bad: (text: string) => void): void {
-  const length = typeof it.minLength === "number" || typeof it.maxLength === "number" ? [...value].length : 0;
-  if (typeof it.minLength === "number" && length < it.minLength)
-    return bad(value === "" ? "This is needed." : `At least ${counted(it.minLength, "character")} ${it.minLength === 1 ? "is" : "are"} needed; there ${length === 1 ? "is" : "are"} ${length}.`);
-  if (typeof it.maxLength === "number" && length > it.maxLength) return bad(`There can be at most ${counted(it.maxLength, "character")}; there are ${length}.`);
-  if (typeof it.pattern === "string" && it.pattern.length < 500 && value.length < 10_000) {
-    let pattern: RegExp | null = null;
-    try {
-      pattern = new RegExp(it.pattern, "u");
-    } catch {
-      // Python knows patterns that JavaScript does not
-    }
-    if (pattern !== null && !pattern.test(value)) return bad(`This has to match the pattern ${it.pattern}`);
+/** The limits of a number: what it has to be, and when it is not. */
+const LIMITS: Record<string, [string, (sign: number) => boolean]> = {
+  minimum: ["# or more", (sign) => sign < 0], exclusiveMinimum: ["more than #", (sign) => sign <= 0],
+  maximum: ["# or less", (sign) => sign > 0], exclusiveMaximum: ["less than #", (sign) => sign >= 0],
+};
+
+/** The limits that a number has not kept, in words; without a number, all of them. */
+export function limitsOf(schema: Schema, value?: number | Exact): string[] {
+  const found: string[] = [];
+  for (const [name, [words, isOver]] of Object.entries(LIMITS)) {
+    const limit = schema[name];
+    if (isNumber(limit) && (value === undefined || isOver(compare(value, limit)))) found.push(words.replace("#", String(limit)));
   }
-  const format = FORMATS[String(it.format)];
-  if (format?.fits && !format.fits.test(value)) return bad(`This is no ${format.name.toLowerCase().replace("uuid", "UUID").replace("(url)", "(URL)")}${format.hint ? `, ${format.hint}` : ""}.`);
-  if (it.contentEncoding === "base64" && !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value.trim())) bad("This is no base64 text.");
+  return found;
 }
 
 function checkNumber(it: Schema, value: number | Exact, bad: (text: string) => void): void {
-  const below = (limit: unknown): limit is number | Exact => isNumber(limit) && compare(value, limit) < 0;
-  const above = (limit: unknown): limit is number | Exact => isNumber(limit) && compare(value, limit) > 0;
-  const equal = (limit: unknown): boolean => isNumber(limit) && compare(value, limit) === 0;
-  if (below(it.minimum)) bad(`This has to be ${it.minimum} or more.`);
-  else if (below(it.exclusiveMinimum) || equal(it.exclusiveMinimum)) bad(`This has to be more than ${String(it.exclusiveMinimum)}.`);
-  else if (above(it.maximum)) bad(`This has to be ${it.maximum} or less.`);
-  else if (above(it.exclusiveMaximum) || equal(it.exclusiveMaximum)) bad(`This has to be less than ${String(it.exclusiveMaximum)}.`);
-  else if (typeof it.multipleOf === "number" && Number.isInteger(it.multipleOf) && isWhole(value)) {
-    if (it.multipleOf !== 0 && whole(value)! % BigInt(it.multipleOf) !== 0n) bad(`This has to be a multiple of ${it.multipleOf}.`);
+  for (const limit of limitsOf(it, value)) bad(`This has to be ${limit}.`);
+  const digits = whole(value), step = isNumber(it.multipleOf) ? whole(it.multipleOf) : null;
+  if (digits !== null && step && digits % step !== 0n) bad(`This has to be a multiple of ${step}.`);
+}
+
+function checkText(it: Schema, value: string, bad: (text: string) => void): void {
+  if (value === "" && typeof it.minLength === "number" && it.minLength > 0) return bad("This is needed.");
+  if (it.minLength !== undefined || it.maxLength !== undefined) checkCount(it, "Length", "character", [...value].length, bad);
+  if (typeof it.pattern === "string" && it.pattern.length < 500 && value.length < 10_000) {
+    try {
+      if (!new RegExp(it.pattern, "u").test(value)) bad(`This has to match the pattern ${it.pattern}`);
+    } catch {
+      // Python knows patterns that JavaScript does not
+    }
   }
+  const format = FORMATS[String(it.format)];
+  if (format?.fits && !format.fits.test(value)) bad(`This is no ${format.name}${format.hint ? `, ${format.hint}` : ""}.`);
+  if (it.contentEncoding === "base64" && !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value.trim())) bad("This is no base64 text.");
+}
+
+/** Whether there are as many characters, items or keys as there have to be. */
+function checkCount(it: Schema, what: "Length" | "Items" | "Properties", word: string, count: number, bad: (text: string) => void): void {
+  const least = it[`min${what}`], most = it[`max${what}`];
+  const are = (number: number): string => (number === 1 ? "is" : "are");
+  const counted = (number: number): string => `${number} ${word}${number === 1 ? "" : "s"} ${are(number)}`;
+  if (typeof least === "number" && count < least) bad(`At least ${counted(least)} needed; there ${are(count)} ${count}.`);
+  if (typeof most === "number" && count > most) bad(`At most ${counted(most)} possible; there ${are(count)} ${count}.`);
 }
 
 /** A number without a fraction, as exactly as it was written; null for others, and for too large ones. */
@@ -559,26 +578,3 @@ function compare(one: number | Exact, other: number | Exact): number {
   return Number(one) - Number(other);
 }
 
-const isWhole = (value: number | Exact): boolean => whole(value) !== null;
-
-function isType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null": return value === null;
-    case "boolean": return typeof value === "boolean";
-    case "string": return typeof value === "string";
-    case "number": return isNumber(value);
-    case "integer": return isNumber(value) && isWhole(value);
-    case "array": return Array.isArray(value);
-    case "object": return isObject(value);
-    default: return true;
-  }
-}
-
-const NEEDED: Record<string, string> = {
-  string: "a text", integer: "a whole number", number: "a number", boolean: "yes or no (true or false)", array: "a list", object: "an object", null: "null",
-};
-
-function wanted(types: readonly string[]): string {
-  const text = types.map((it) => NEEDED[it] ?? it).join(" or ");
-  return `${text[0]!.toUpperCase()}${text.slice(1)} is needed.`;
-}
