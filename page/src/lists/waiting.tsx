@@ -5,11 +5,8 @@ import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
 import { Ago, Trouble, useNow } from "../app/ui";
-import { SchemaForm } from "../forms/form";
+import { Asking, titleOf } from "../forms/asking";
 import { line } from "../values/text";
-import { Value } from "../values/value";
-import { get, path, problemOf } from "../wire/http";
-import type { Problem, QuestionInfo, StateInfo } from "../wire/types";
 import { idOf, type Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { shortId } from "./words";
@@ -128,6 +125,7 @@ interface CardProps {
 
 function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: CardProps) {
   const at = useNow();
+  const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
@@ -170,7 +168,9 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
         </p>
       </div>
       {isShown && (closed === "" ? (
-        <div class="ask-body" ref={body}><Answering question={question} /></div>
+        <div class="ask-body" ref={body}>
+          <Asking question={question} disabled={readOnly === "Loading." ? "" : readOnly} onSubmit={(value, intent) => answer(question, value, intent)} />
+        </div>
       ) : (
         <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
@@ -179,47 +179,4 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
       ))}
     </li>
   );
-}
-
-/** A question in words: its type, as the flow has named it. */
-function titleOf(question: QuestionInfo): string {
-  return line(question.type || question.chunk || "Question", 120);
-}
-
-function Answering({ question }: { question: QuestionInfo }) {
-  const { readOnly } = useAccess();
-  const payload = usePayload(question);
-  return (
-    <>
-      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
-        {payload.problem !== null ? <Trouble problem={payload.problem} />
-          : payload.loading ? <p class="muted">The question is large; it is being read.</p>
-          : payload.value !== null && <Value value={payload.value} open={2} />}
-      </div>
-      <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} label={titleOf(question)}
-        disabled={readOnly === "Loading." ? "" : readOnly}
-        onSubmit={(value, intent) => answer(question, value, intent)}
-      />
-    </>
-  );
-}
-
-/** What is asked. A large payload is not in the list of questions: it is read when somebody wants to see it. */
-function usePayload(question: QuestionInfo): { value: unknown; loading: boolean; problem: Problem | null } {
-  const [whole, setWhole] = useState<{ value: unknown; problem: Problem | null } | null>(null);
-  useEffect(() => {
-    if (!question.cut) return;
-    const giveUp = new AbortController();
-    get<StateInfo>(path("executions", question.asked_by, "state"), {}, giveUp.signal)
-      .then(({ questions }) => {
-        setWhole({ value: questions.find((it) => it.id === question.own_id)?.payload ?? null, problem: null });
-      })
-      .catch((error: unknown) => {
-        if (!giveUp.signal.aborted) setWhole({ value: null, problem: problemOf(error) });
-      });
-    return () => giveUp.abort();
-  }, [question.cut, question.asked_by, question.own_id]);
-  if (!question.cut) return { value: question.payload, loading: false, problem: null };
-  return { value: whole?.value ?? null, loading: whole === null, problem: whole?.problem ?? null };
 }
