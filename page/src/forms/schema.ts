@@ -43,6 +43,8 @@ export interface Misfit { path: string; text: string }
 export const ABSENT = Symbol("absent");
 /** A part inside of so many others is edited as JSON. */
 const DEEPEST = 10;
+/** A list or a map with more parts is edited as JSON. */
+const MOST = 200;
 
 // -- reading schemas --------------------------------------------------------------------------------------------------
 
@@ -259,65 +261,59 @@ export function start(schema: Schema, root: Schema, value?: unknown, needed = tr
   return begun(shape, root, given, deep);
 }
 
+/** Whether the control of a shape can show a value. */
+function shows({ kind, schema, choices }: Shape, given: unknown): boolean {
+  switch (kind) {
+    case "const": return same(given, constant(schema));
+    case "boolean": return typeof given === "boolean";
+    case "choice": return choices.some((it) => same(it.value, given));
+    case "choices": return Array.isArray(given) && given.every((it) => choices.some((one) => same(one.value, it)));
+    case "text": return typeof given === "string";
+    case "number": return isNumber(given);
+    case "decimal": return isNumber(given) || typeof given === "string";
+    case "list": return Array.isArray(given) && given.length <= MOST;
+    case "tuple": return Array.isArray(given) && given.length === list(schema.prefixItems).length;
+    case "object": return isObject(given);
+    case "map": return isObject(given) && Object.keys(given).length <= MOST;
+    default: return kind === "union";
+  }
+}
+
 /** The draft of a part that is there. */
 export function begun(shape: Shape, root: Schema, given?: unknown, deep = 0): Draft {
-  const { schema } = shape;
-  const asJson = (): Draft => ({ of: "json", text: given === undefined ? "" : pretty(given) });
-  const none = given === undefined || given === null;
-  if (deep > DEEPEST) return asJson();
-  switch (shape.kind) {
-    case "const": return given === undefined || same(given, constant(schema)) ? { of: "const" } : asJson();
-    case "null": return none ? { of: "const" } : asJson();
-    case "boolean":
-      if (none) return { of: "flag", value: null };
-      return typeof given === "boolean" ? { of: "flag", value: given } : asJson();
-    case "choice": {
-      const at = shape.choices.findIndex((it) => same(it.value, given));
-      return at >= 0 || none ? { of: "choice", at } : asJson();
-    }
-    case "choices": {
-      const at = list(given).map((it) => shape.choices.findIndex((one) => same(one.value, it)));
-      return at.includes(-1) || (!none && !Array.isArray(given)) ? asJson() : { of: "choices", at };
-    }
-    case "text": return none ? { of: "text", text: "" } : typeof given === "string" ? { of: "text", text: given } : asJson();
-    case "number": return none ? { of: "text", text: "" } : isNumber(given) ? { of: "text", text: String(given) } : asJson();
-    case "decimal": return none ? { of: "text", text: "" } : isNumber(given) || typeof given === "string" ? { of: "text", text: String(given) } : asJson();
+  const { kind, schema, choices, options } = shape;
+  const asJson: Draft = { of: "json", text: given === undefined ? "" : pretty(given) };
+  const none = given === undefined || (given === null && kind !== "union" && kind !== "json");
+  if (deep > DEEPEST || (!none && !shows(shape, given))) return asJson;
+  const part = (it: unknown, value: unknown, needed = true): Draft => start(asSchema(it), root, value, needed, deep + 1);
+  const at = (value: unknown): number => choices.findIndex((it) => same(it.value, value));
+  switch (kind) {
+    case "const": case "null": return { of: "const" };
+    case "boolean": return { of: "flag", value: none ? null : (given as boolean) };
+    case "choice": return { of: "choice", at: at(given) };
+    case "choices": return { of: "choices", at: list(given).map(at) };
+    case "text": case "number": case "decimal": return { of: "text", text: none ? "" : String(given) };
     case "list": {
-      if (!none && !Array.isArray(given)) return asJson();
-      const least = Math.min(typeof schema.minItems === "number" ? schema.minItems : 0, 20);
-      const values: unknown[] = none ? new Array<unknown>(least).fill(undefined) : (given as unknown[]);
-      if (values.length > 200) return asJson();
-      return { of: "list", items: values.map((it) => ({ key: newItem(), draft: start(asSchema(schema.items), root, it, true, deep + 1) })) };
+      const least = typeof schema.minItems === "number" ? Math.min(schema.minItems, 20) : 0;
+      const values = none ? Array.from<unknown>({ length: least }) : list(given);
+      return { of: "list", items: values.map((it) => ({ key: newItem(), draft: part(schema.items, it) })) };
     }
-    case "tuple": {
-      const parts = list(schema.prefixItems);
-      if (!none && (!Array.isArray(given) || given.length !== parts.length)) return asJson();
-      return { of: "list", items: parts.map((it, at) => ({ key: at, draft: start(asSchema(it), root, none ? undefined : (given as unknown[])[at], true, deep + 1) })) };
-    }
+    case "tuple": return { of: "list", items: list(schema.prefixItems).map((it, at) => ({ key: at, draft: part(it, list(given)[at]) })) };
     case "object": {
-      if (!none && !isObject(given)) return asJson();
-      const held = (given ?? {}) as Record<string, unknown>;
-      const needed = texts(schema.required);
-      const all = propertiesOf(schema);
-      const fields = new Map(all.map(([name, it]) =>
-        [name, start(it, root, Object.hasOwn(held, name) ? held[name] : undefined, needed.includes(name), deep + 1)]));
-      return { of: "object", fields, rest: Object.fromEntries(Object.entries(held).filter(([name]) => !fields.has(name))) };
-    }
-    case "map": {
-      if (!none && !isObject(given)) return asJson();
-      const all = Object.entries((given ?? {}) as Record<string, unknown>);
-      if (all.length > 200) return asJson();
-      return { of: "map", items: all.map(([name, it]) => ({ key: newItem(), name, draft: start(valuesOf(schema), root, it, true, deep + 1) })) };
-    }
-    case "union": {
-      let at = 0;
-      if (given !== undefined) {
-        at = shape.options.findIndex((it) => check(it, root, given).length === 0);
-        if (at < 0) return asJson();
+      const { ...rest } = (given ?? {}) as Record<string, unknown>;
+      const fields = new Map<string, Draft>();
+      for (const [name, it] of propertiesOf(schema)) {
+        fields.set(name, part(it, Object.hasOwn(rest, name) ? rest[name] : undefined, neededOf(schema).includes(name)));
+        delete rest[name];
       }
-      return { of: "union", at, drafts: new Map([[at, start(shape.options[at]!, root, given, true, deep + 1)]]) };
+      return { of: "object", fields, rest };
     }
-    case "json": return asJson();
+    case "map": return { of: "map", items: Object.entries(given ?? {}).map(([name, it]) => ({ key: newItem(), name, draft: part(valuesOf(schema), it) })) };
+    case "union": {
+      const at = none ? 0 : options.findIndex((it) => check(it, root, given).length === 0);
+      return at < 0 ? asJson : { of: "union", at, drafts: new Map([[at, part(options[at], given)]]) };
+    }
+    case "json": return asJson;
   }
 }
 
@@ -327,16 +323,8 @@ export const itemOf = (schema: Schema, at: number): Schema => asSchema(list(sche
 export const neededOf = (schema: Schema): string[] => texts(schema.required);
 
 /** The value of a draft, or `ABSENT`. What cannot be read is added to `misfits`; `check` tells what does not fit. */
-export function read(draft: Draft, schema: Schema, root: Schema, misfits: Misfit[], path = "", needed = true): unknown {
-  const shape = shapeOf(schema, root);
-  if (draft.of === "maybe") {
-    if (draft.on) return readPart(draft.draft, shape, root, misfits, path, needed);
-    return shape.nullable && (needed || shape.schema.default === null) ? null : ABSENT;
-  }
-  return readPart(draft, shape, root, misfits, path, needed);
-}
-
-function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], path: string, needed: boolean): unknown {
+export function read(draft: Draft, whole: Schema, root: Schema, misfits: Misfit[], path = "", needed = true): unknown {
+  const shape = shapeOf(whole, root);
   const { schema } = shape;
   const nothing = (text: string): unknown => {
     if (shape.nullable) return null;
@@ -377,13 +365,9 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
         return ABSENT;
       }
     }
-    case "list": {
+    case "list":
       if (draft.items.length === 0 && !needed && schema.default === undefined) return ABSENT;
-      return draft.items.map((it, at) => {
-        const value = read(it.draft, itemOf(schema, at), root, misfits, `${path}/${at}`);
-        return value === ABSENT ? null : value;
-      });
-    }
+      return draft.items.map((it, at) => orNull(read(it.draft, itemOf(schema, at), root, misfits, `${path}/${at}`)));
     case "object": {
       const required = neededOf(schema);
       const entries = Object.entries(draft.rest);
@@ -401,8 +385,7 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
         const inner = `${path}/${pointer(it.name)}`;
         if (seen.has(it.name)) misfits.push({ path: inner, text: `The key ${summary(it.name, 40)} is there twice.` });
         seen.add(it.name);
-        const value = read(it.draft, valuesOf(schema), root, misfits, inner);
-        return [it.name, value === ABSENT ? null : value];
+        return [it.name, orNull(read(it.draft, valuesOf(schema), root, misfits, inner))];
       }));
     }
     case "union": {
@@ -410,9 +393,13 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
       const part = draft.drafts.get(draft.at);
       return option === undefined || part === undefined ? nothing("Choose one of these.") : read(part, option, root, misfits, path);
     }
-    case "maybe": return ABSENT;
+    case "maybe":
+      if (draft.on) return read(draft.draft, whole, root, misfits, path, needed);
+      return shape.nullable && (needed || schema.default === null) ? null : ABSENT;
   }
 }
+
+const orNull = (value: unknown): unknown => (value === ABSENT ? null : value);
 
 /** A part of a JSON pointer. */
 export const pointer = (name: string): string => name.replace(/~/g, "~0").replace(/\//g, "~1");
@@ -424,18 +411,12 @@ function hintNumber(typed: string, whole: boolean): string {
 
 /** Why a text is no JSON, and where. */
 export function notJson(text: string, error: unknown): string {
-  const said = error instanceof Error ? error.message : "";
-  const place = /position (\d+)/.exec(said);
-  const byLine = /line (\d+) column (\d+)/.exec(said);
-  let where = "";
-  if (byLine !== null) where = ` (line ${byLine[1]}, column ${byLine[2]})`;
-  else if (place !== null) {
-    const before = text.slice(0, Number(place[1])).split("\n");
-    where = ` (line ${before.length}, column ${before.at(-1)!.length + 1})`;
-  } else if (/end of (JSON|data)|unterminated/i.test(said)) where = " (it ends too early)";
   if (/^\s*[\p{L}_][^"{}[\]]*$/u.test(text)) return `This is no JSON. A text needs quotes: ${JSON.stringify(text.trim().slice(0, 40))}.`;
-  if (/'/.test(text) && !/"/.test(text)) return `This is no JSON${where}. Texts and keys need double quotes.`;
-  return `This is no JSON${where}.`;
+  const said = String(error), place = /position (\d+)/.exec(said);
+  const before = place === null ? [] : text.slice(0, Number(place[1])).split("\n");
+  const where = before.length > 0 ? `line ${before.length}, column ${before.at(-1)!.length + 1}` : /line \d+ column \d+/.exec(said)?.[0];
+  const quotes = text.includes("'") && !text.includes('"') ? " Texts and keys need double quotes." : "";
+  return `This is no JSON${where === undefined ? "" : ` (${where})`}.${quotes}`;
 }
 
 // -- checking ---------------------------------------------------------------------------------------------------------
