@@ -30,7 +30,7 @@ async function shrink() {
   const terser = await import("terser").catch(() => console.warn("terser is missing, so the page is larger than it has to be: npm ci"));
   if (terser === undefined) return;
   for (const name of readdirSync(OUT).filter((it) => it.endsWith(".js"))) {
-    const options = { module: true, ecma: 2020, compress: { passes: 3, pure_getters: true, unsafe_arrows: true } };
+    const options = { module: true, ecma: 2020, compress: { passes: 2, pure_getters: true, unsafe_arrows: true } };
     writeFileSync(`${OUT}${name}`, (await terser.minify(readFileSync(`${OUT}${name}`, "utf8"), options)).code);
   }
 }
