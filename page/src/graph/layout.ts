@@ -223,6 +223,7 @@ class Layout {
       ranks.set(y, Math.max(ranks.get(y) ?? 0, unit.height));
     }
     this.straighten(level, graph);
+    if (level.block === null) this.sideBySide(level, graph);
     this.align(level, ranks);
     for (const edge of level.edges) level.ways.set(edge.line, this.way(level, edge, graph, ranks));
     level.bounds = this.boundsOf(level);
@@ -316,6 +317,50 @@ class Layout {
     const owners = new Map(labels.map((it) => [it.item, it.owner]));
     for (const row of all) if (row.some((it) => owners.has(it))) settle(row, (it) => [{ item: owners.get(it) ?? it, weight: 1 }]);
     for (const row of all) for (const item of row) item.move(item.x);
+  }
+
+  /** Parts that no line joins stand beside each other, in the order of the drawing. */
+  private sideBySide(level: Level, graph: Graph<any, any, any>): void {
+    const part = new Map<Unit, Unit>(level.units.map((it) => [it, it]));
+    const find = (unit: Unit): Unit => {
+      let found = unit;
+      while (part.get(found) !== found) found = part.get(found)!;
+      part.set(unit, found);
+      return found;
+    };
+    for (const { from, to } of level.edges) part.set(find(from), find(to));
+    const parts = new Map<Unit, { units: Unit[]; edges: DagreEdge[]; left: number; right: number }>();
+    for (const unit of level.units) {
+      const root = find(unit), own = parts.get(root) ?? { units: [], edges: [], left: Infinity, right: -Infinity };
+      parts.set(root, own);
+      own.units.push(unit);
+      own.left = Math.min(own.left, unit.x - unit.left);
+      own.right = Math.max(own.right, unit.x + unit.right);
+    }
+    if (parts.size < 2) return;
+    for (const { line, from, to, back } of level.edges) {
+      const own = parts.get(find(from))!, { width } = this.graph.lines[line]!;
+      if (from === to) {
+        own.right = Math.max(own.right, from.x + from.right + LOOP + width + 6);
+        continue;
+      }
+      const edge: DagreEdge = back ? graph.edge(to.key, from.key, String(line)) : graph.edge(from.key, to.key, String(line));
+      own.edges.push(edge);
+      const inner = (edge.points ?? []).slice(1, -1).map((it) => it.x);
+      const ends = width && edge.x !== undefined ? [edge.x - width / 2, edge.x + width / 2] : [];
+      own.left = Math.min(own.left, ...inner, ...ends);
+      own.right = Math.max(own.right, ...inner, ...ends);
+    }
+    let next = 0;
+    for (const { units, edges, left, right } of parts.values()) {
+      const by = next - left;
+      for (const unit of units) unit.x += by;
+      for (const edge of edges) {
+        for (const point of edge.points ?? []) point.x += by;
+        if (edge.x !== undefined) edge.x += by;
+      }
+      next += right - left + 2 * BETWEEN;
+    }
   }
 
   private way(level: Level, { line, from, to, back }: Edge, graph: Graph<any, any, any>, ranks: ReadonlyMap<number, number>): Way {
