@@ -1,7 +1,7 @@
 """The verbs that change an execution: answer, signal, cancel, retry, fork.
 
-Whoever runs the execution does it. Where nobody does, a person may name the code with `--target`: then this process
-runs the execution, until it has ended or waits again.
+The process that runs the execution performs the action. If none does, a person can name the code with `--target`: then
+this process runs the execution, until it has ended or waits again.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from .values import pairs_of, value_of
 if TYPE_CHECKING:
     from ..backend import AnyAction, Done, ExecutionInfo
 
-#: After so many seconds without a reply, a line says what is waited for.
+#: After so many seconds without a reply, a line says what the command waits for.
 PATIENCE = 2.0
 
 
@@ -119,7 +119,7 @@ def _require_code(place: Place, info: "ExecutionInfo", verb: str) -> None:
 async def _act(
     place: Place, info: "ExecutionInfo", action: "AnyAction", did: str, *, wait: float, request: str | None, json: bool
 ) -> int:
-    """Have an action done, and tell the outcome."""
+    """Request an action and print its outcome; with `--target`, run the execution here. `did`: the action in words."""
     if place.flows:
         _require_code(place, info, "this")
         return await carry_on(place, info.id, first=action, request=request, did=did, json=json)
