@@ -11,6 +11,8 @@ import pytest
 
 from tests.command_line import COMMAND, Terminal, environment
 from triggerflow import TriggerFlow
+from triggerflow.cli.looking import replacing
+from triggerflow.cli.places import without_password
 from triggerflow.cli.printing import age
 from triggerflow.cli.values import described, kinds_of, moment_of, seconds_of, value_of
 from triggerflow.stores import SQLiteStore
@@ -58,6 +60,29 @@ def test_texts_are_cut_by_the_columns_they_take() -> None:
 @pytest.mark.parametrize("text", ["a" * 5_000_000, "日" * 1_000_000])
 def test_a_long_text_is_cut_as_fast_as_it_is_read(text: str) -> None:
     assert 19 <= safe.width(safe.cut(text, 20)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:se/cret@host/db#s", "postgresql://me@host/db#s"),
+        ("postgresql://host:54/db?a=1&password=secret#s", "postgresql://host:54/db?a=1&password=#s"),
+        ("runs.db", "runs.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    with replacing(str(file)) as written:
+        written.write(b"old")
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    with replacing(str(file)) as written:
+        written.write(b"new")
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"new", 0o640)
 
 
 def test_values_are_json_or_what_the_schema_says() -> None:

@@ -80,7 +80,7 @@ async def retry(place: Place, id: str, *, force: bool, request: str | None, json
         raise Trouble(NOT_NOW, f"execution {info.id!r} is {info.status}: only one that has failed is run again")
     _require_code(place, info, "retry")
     done = await place.backend.act(info.id, Retry(force=force), request=request)
-    return await _tell(place, info.id, done, "runs again", json)
+    return await _print_outcome(place, info.id, done, "runs again", json)
 
 
 async def fork(
@@ -127,7 +127,7 @@ async def _act(
     try:
         await asyncio.wait((doing,), timeout=PATIENCE)
         if not doing.done():
-            note(f"waiting for whoever runs flow {info.flow!r}, up to {wait:g} s (Ctrl-C gives up)")
+            note(f"waiting for a process that runs flow {info.flow!r}, up to {wait:g} s (Ctrl-C gives up)")
         done = await doing
     except TimeoutError as error:
         where = place.option()
@@ -137,10 +137,10 @@ async def _act(
         ) from None
     finally:
         doing.cancel()
-    return await _tell(place, info.id, done, did, json)
+    return await _print_outcome(place, info.id, done, did, json)
 
 
-async def _tell(place: Place, id: str, done: "Done", did: str, json: bool) -> int:
+async def _print_outcome(place: Place, id: str, done: "Done", did: str, json: bool) -> int:
     if place.flows:
         if not json:
             note(f"{did}: {id}")

@@ -573,7 +573,7 @@ def command(arguments: list[str]) -> int:
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _tell(USAGE, _usage(error, arguments))
+        return _print_error(USAGE, _usage(error, arguments))
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             print(file=sys.stderr)
@@ -584,11 +584,11 @@ def command(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return _tell(*explained(error))
+        return _print_error(*explained(error))
     return result if isinstance(result, int) else 0
 
 
-def _tell(code: int, line: str) -> int:
+def _print_error(code: int, line: str) -> int:
     from .printing import coloured, note
 
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 """The verbs that only read: flows, runs, show, frames, stream, questions, diff, export, graph, schedules, open."""
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -463,8 +464,8 @@ async def export(place: Place, id: str, output: str | None) -> int:
 
 @contextmanager
 def replacing(name: str) -> Generator[BinaryIO]:
-    """A temporary file that replaces the file `name` at the end of the block, unless an error is raised. Raises
-    `Trouble`."""
+    """A temporary file that replaces the file `name` at the end of the block, unless an error is raised. It keeps the
+    permissions of the old file; a new one only its owner can read. Raises `Trouble`."""
     path = Path(name).expanduser().absolute()
     if path.is_dir() or not path.parent.is_dir():
         raise Trouble(USAGE, f"-o takes a file in a folder that is there, not {name!r}")
@@ -472,6 +473,8 @@ def replacing(name: str) -> Generator[BinaryIO]:
     try:
         with open(handle, "wb") as file:
             yield file
+        if path.exists():
+            shutil.copymode(path, unfinished)
         os.replace(unfinished, path)
     except BaseException:
         os.unlink(unfinished)

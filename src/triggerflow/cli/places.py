@@ -26,7 +26,8 @@ Use = Literal["read", "write", "create"]
 TOKEN, TOKEN_FILE = "TRIGGERFLOW_TOKEN", "TRIGGERFLOW_TOKEN_FILE"
 #: For how many seconds requests to a server that does not answer are repeated: by most verbs, and by those that follow.
 PATIENCE, PATIENT = 3.0, 60.0
-_PASSWORD = re.compile(r"^(\w+://[^/@:]*):[^@]*@")
+#: The password in an address: behind the user, or as a parameter.
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^@]*(?=@)|([?&]password=)[^&#]*")
 
 
 @dataclass
@@ -57,6 +58,11 @@ class Place:
 def quoted(text: str) -> str:
     """A text as one word of a shell command."""
     return shlex.quote(text)
+
+
+def without_password(where: str) -> str:
+    """An address as it may be shown."""
+    return _PASSWORD.sub(r"\1\2", where)
 
 
 def kind_of(where: str) -> Kind:
@@ -96,7 +102,7 @@ async def opened(
                 yield place
         return
     store = _file(where, use) if kind == "file" else _database(where, use)
-    async with _place(store, kind, _PASSWORD.sub(r"\1@", where), flows) as place:
+    async with _place(store, kind, without_password(where), flows) as place:
         yield place
 
 
