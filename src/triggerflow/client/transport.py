@@ -301,7 +301,7 @@ class Retries:
             done = "whatever was asked may have been done" if self._sent else "it was never sent, so nothing was done"
             raise StoreUnavailable(f"{tried}; {done}") from None
         if self.tries == 1:
-            logger.info("%s: %s; it is asked again for up to %g s", url, broken, patience)
+            logger.info("%s: %s; further tries follow for up to %g s", url, broken, patience)
         await asyncio.sleep(pause)
 
 

@@ -428,15 +428,15 @@ class Model:
         at, kind, record = frame.at, frame.kind, frame.record
         before = self.moment.status
         self.moment.take(frame)
-        told: list[Happened] = []
+        happened: list[Happened] = []
         if not self.began:
             self.began = self.last = at
             self._busy = True
             self.axis.turn(at, True)
         if frame.state is not None:
-            told += self._restart(frame)
+            happened += self._restart(frame)
         elif kind == "stream":
-            told += self._put(record)
+            happened += self._put(record)
         elif kind in _GIVES_VALUE and isinstance(record.get("value"), list):
             self._lists[frame.number] = record["value"]
             if len(self._lists) > _LISTS:
@@ -450,24 +450,24 @@ class Model:
             self._busy = False
         if kind == "started":
             value = record.get("value")
-            told.append(Happened("started", None, "" if value is None else safe.value(value)))
+            happened.append(Happened("started", None, "" if value is None else safe.value(value)))
         elif kind == "emitted" and record.get("run") is None:
-            told.append(Happened("signal", None, safe.value(record.get("name"), 100)))
+            happened.append(Happened("signal", None, safe.value(record.get("name"), 100)))
         elif kind == "cancel_requested":
             self._reason = safe.value(record.get("reason", ""))
         elif kind == "retried":
-            told.append(Happened("retried"))
+            happened.append(Happened("retried"))
         begun: list[Happened] = []
         for change in frame.runs:
             if change.phase == "ended":
-                told += self._change(frame, change)
+                happened += self._change(frame, change)
             else:
                 begun += self._change(frame, change)
         for question in frame.questions:
-            told += self._ask(frame, question.id) if question.open else self._close(frame, question.id)
-        told += begun
+            happened += self._ask(frame, question.id) if question.open else self._close(frame, question.id)
+        happened += begun
         if frame.status in FINAL_STATUSES and before not in FINAL_STATUSES:
-            told.append(self._end(frame))
+            happened.append(self._end(frame))
         if self._touched:
             self._settle()
         self.last = at
@@ -475,7 +475,7 @@ class Model:
         if busy is not self._busy:
             self._busy = busy
             self.axis.turn(at, busy)
-        return told
+        return happened
 
     def _put(self, record: dict[str, Any]) -> Iterator[Happened]:
         item = record.get("item")
@@ -515,13 +515,13 @@ class Model:
         run = self.runs.get(change.run)
         if change.phase == "ended":
             return self._ended(frame, run) if run is not None else []
-        told: list[Happened] = []
+        happened: list[Happened] = []
         lost = False
         if run is None:
             run = self._begin(frame, change)
         elif change.losses > run.losses:
             lost = True
-            told.append(Happened("lost", run.step, f"attempt {run.attempt}: its process has ended", run.item))
+            happened.append(Happened("lost", run.step, f"attempt {run.attempt}: its process has ended", run.item))
             run.step.losses += 1
             self.losses += 1
             self._mark(run, "lost")
@@ -529,7 +529,7 @@ class Model:
             run.step.error = _said(frame.record.get("error"))
             wait = safe.duration(frame.record.get("retry_in") or 0.0)
             text = f"attempt {run.attempt}, again in {wait}: {run.step.error}"
-            told.append(Happened("retry", run.step, text, run.item))
+            happened.append(Happened("retry", run.step, text, run.item))
             run.step.retries += 1
             self.retries += 1
             self._mark(run, "retry")
@@ -538,8 +538,9 @@ class Model:
         run.attempt, run.losses = change.attempt, change.losses
         self._do(run, doing, frame.at)
         if begins and run.step.shape != "hidden":
-            told.append(Happened("running", run.step, f"attempt {run.attempt}" if run.attempt > 1 else "", run.item))
-        return told
+            text = f"attempt {run.attempt}" if run.attempt > 1 else ""
+            happened.append(Happened("running", run.step, text, run.item))
+        return happened
 
     def _begin(self, frame: Frame, change: RunChange) -> Run:
         step = self._step_of(change)

@@ -29,9 +29,9 @@ class Plain:
         self._entry: Entry | None = None
         self._held = ""
 
-    def lines(self, told: list[Happened], at: float) -> Iterator[str]:
+    def lines(self, happened: list[Happened], at: float) -> Iterator[str]:
         """The lines for what has happened with a frame."""
-        for it in told:
+        for it in happened:
             if it.what == "stream" and it.entry is not None:
                 yield from self._piece(it.entry, it.text, at)
                 continue
