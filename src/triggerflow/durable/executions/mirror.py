@@ -269,7 +269,7 @@ class Mirror:
             return row
 
     def _require_shown(self) -> None:
-        """Raise the reason if the mirror was given up while it read: whoever waits in it then is never woken."""
+        """Raise the reason if the mirror was given up while it read: a caller that waited in it would not be woken."""
         if self._log.suspended is not None:
             raise self._log.suspended
 
@@ -370,7 +370,7 @@ class Mirror:
         self._runtime.stream = None
 
     def store_closed(self, error: BaseException) -> None:
-        """The store tells of no more changes: whoever waits here would wait for ever."""
+        """Give the mirror up, since a closed store reports no more changes: its waiters would wait for ever."""
         why = ExecutionSuspended(f"{self._runtime!r} is shown here no longer: its store was closed")
         why.__cause__ = error
         self.give_up(why)
