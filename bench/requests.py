@@ -17,7 +17,7 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -129,34 +129,40 @@ async def here(place: Place, name: str, count: int) -> dict[str, list[float]]:
 
 
 async def bare(dsn: str, count: int) -> list[float]:
-    """An INSERT with NOTIFY, and the same back, over two connections: what Postgres alone takes."""
+    """An INSERT with NOTIFY, and the same back: what Postgres alone takes.
+
+    Each side listens on a connection of its own, since one that waits for notifications executes nothing.
+    """
     import psycopg
 
-    async def echo(ready: asyncio.Event) -> None:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-            await connection.execute("LISTEN bench_there")
-            ready.set()
-            async for _ in connection.notifies():
-                await connection.execute("INSERT INTO bench_requests (data) VALUES ('reply')")
-                await connection.execute("NOTIFY bench_back")
+    async def send(connection: psycopg.AsyncConnection[Any], channel: str) -> None:
+        await connection.execute("INSERT INTO bench_requests (data) VALUES (%s)", (channel,))
+        await connection.execute(b"NOTIFY " + channel.encode())
 
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute("CREATE TABLE IF NOT EXISTS bench_requests (id serial PRIMARY KEY, data text)")
-        await connection.execute("LISTEN bench_back")
-        ready = asyncio.Event()
-        task = asyncio.create_task(echo(ready))
-        await ready.wait()
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            return await stack.enter_async_context(await psycopg.AsyncConnection.connect(dsn, autocommit=True))
+
+        asks, hears, replies, waits = [await connect() for _ in range(4)]
+        await asks.execute("CREATE TABLE IF NOT EXISTS bench_requests (id serial PRIMARY KEY, data text)")
+        await waits.execute("LISTEN bench_there")
+        await hears.execute("LISTEN bench_back")
+
+        async def echo() -> None:
+            async for _ in waits.notifies():
+                await send(replies, "bench_back")
 
         async def there_and_back() -> None:
-            await connection.execute("INSERT INTO bench_requests (data) VALUES ('request')")
-            await connection.execute("NOTIFY bench_there")
-            async for _ in connection.notifies(stop_after=1):
+            await send(asks, "bench_there")
+            async for _ in hears.notifies(stop_after=1):
                 pass
 
+        task = asyncio.create_task(echo())
         found = [await measured(there_and_back) for _ in range(count)]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await connection.execute("DROP TABLE bench_requests")
+        await asks.execute("DROP TABLE bench_requests")
     return found
 
 

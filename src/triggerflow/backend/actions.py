@@ -101,11 +101,10 @@ async def ask(session: StoreSession, request: Request, wait: float) -> Any:
     store, id = session.store, request.id
     deadline = asyncio.get_running_loop().time() + wait
     with session.hub.watch(executions=[request.execution], requests=[id]) as watch:
-        await post(store, request)
+        found = [await post(store, request)]
         row = None
         try:
             while True:
-                found = await store.requests([id])
                 if not found:
                     raise TimeoutError("the request was withdrawn by somebody else")
                 if found[0].reply is not None:
@@ -117,6 +116,7 @@ async def ask(session: StoreSession, request: Request, wait: float) -> Any:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await watch.changed()
+                        found = await store.requests([id])
                         continue
                 break
         except asyncio.CancelledError:
