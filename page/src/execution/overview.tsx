@@ -41,18 +41,10 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
   const { open, more, subFlows } = glance(moment);
   const due = live && info.due !== null ? info.due : null;
   return (
-    <div class="exec-overview">
+    <div class="exec-overview" key={moment.error ? "failed" : moment.hasResult ? "result" : ""}>
       {moment.error && <Failure moment={moment} onRun={onRun} />}
       {moment.status === "cancelled" && <p><Mark status="cancelled" /> {moment.reason}</p>}
       {moment.hasResult && <Part title="Result"><Value value={moment.result} open={2} copy /></Part>}
-      {open.length > 0 && (
-        <Part title="At work">
-          <ul class="exec-open">
-            {open.map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
-          </ul>
-          {more && <p class="muted small">and more: see the timeline</p>}
-        </Part>
-      )}
       {open.length === 0 && moment.status === "waiting" && moment.questions.size === 0 && (
         <p><Mark status="waiting" /> {due === null ? "It waits for a signal." : "It waits for a signal or a time."}</p>
       )}
@@ -63,6 +55,14 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
       {!moment.started && <p class="muted">It has not started yet.</p>}
       {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
       <SubFlows info={info} has={subFlows.size > 0} />
+      {open.length > 0 && (
+        <Part title="At work">
+          <ul class="exec-open">
+            {open.map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
+          </ul>
+          {more && <p class="muted small">and more: see the timeline</p>}
+        </Part>
+      )}
     </div>
   );
 }
