@@ -6,8 +6,9 @@ import { useChanges } from "../app/live";
 import { duration, exact } from "../app/time";
 import { Mark, useNow } from "../app/ui";
 import type { Moment, Run } from "../model/track";
+import { FINAL } from "../status";
 import { Value } from "../values/value";
-import { get } from "../wire/http";
+import { get, path } from "../wire/http";
 import type { ExecutionInfo, ExecutionPage } from "../wire/types";
 
 /** How many runs and sub-flows are listed. */
@@ -45,26 +46,42 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
       {moment.error && <Failure moment={moment} onRun={onRun} />}
       {moment.status === "cancelled" && <p><Mark status="cancelled" /> {moment.reason}</p>}
       {moment.hasResult && <Part title="Result"><Value value={moment.result} open={2} copy /></Part>}
-      {open.length === 0 && moment.status === "waiting" && moment.questions.size === 0 && (
-        <p><Mark status="waiting" /> {due === null ? "It waits for a signal." : "It waits for a signal or a time."}</p>
-      )}
-      {due !== null && <p class="muted small">Next by itself: {exact(due)}</p>}
-      {live && moment.status === "running" && !info.owned && (
-        <p class="muted">No worker has taken it yet. If that stays so, start one that has the code of {info.flow}.</p>
-      )}
       {!moment.started && <p class="muted">It has not started yet.</p>}
       {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
-      <SubFlows info={info} has={subFlows.size > 0} />
-      {open.length > 0 && (
+      {moment.started && !FINAL.has(moment.status) && (
         <Part title="At work">
-          <ul class="exec-open">
+          <ul class="exec-open exec-at-work">
             {open.map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
+            {open.length === 0 && <li class="exec-nothing muted">{waits(moment, due)}</li>}
+            {more && <li class="exec-nothing muted">and more: see the timeline</li>}
           </ul>
-          {more && <p class="muted small">and more: see the timeline</p>}
         </Part>
       )}
+      <SubFlows info={info} has={subFlows.size > 0} />
+      {due !== null && <p class="muted small">Next by itself: {exact(due)}</p>}
+      {live && moment.status === "running" && !info.owned && <NoWorker key={moment.number} info={info} />}
     </div>
   );
+}
+
+function waits(moment: Moment, due: number | null): string {
+  if (moment.questions.size > 0) return "Nothing: it waits for an answer.";
+  if (moment.status === "waiting") return due === null ? "Nothing: it waits for a signal." : "Nothing: it waits for a signal or a time.";
+  return "Nothing at this moment.";
+}
+
+/** Says that nobody runs it, if that is so for some seconds. */
+function NoWorker({ info }: { info: ExecutionInfo }) {
+  const [none, setNone] = useState(false);
+  useEffect(() => {
+    // nothing tells of a worker that has taken it: it is asked
+    const look = (): void => {
+      get<ExecutionInfo>(path("executions", info.id)).then((found) => setNone(found.status === "running" && !found.owned)).catch(() => undefined);
+    };
+    const timer = setInterval(look, 5000);
+    return () => clearInterval(timer);
+  }, [info.id]);
+  return none ? <p class="muted">No worker has taken it. If that stays so, start one that has the code of {info.flow}.</p> : null;
 }
 
 function Part({ title, children }: { title: string; children: ComponentChildren }) {

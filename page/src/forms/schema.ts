@@ -94,11 +94,21 @@ function follow(reference: string, root: Schema): unknown {
 }
 
 const known = new WeakMap<Schema, Shape>();
+/** How many schemas are looked at, each for the sake of the one before: more than a few lead in a circle. */
+let looking = 0;
 
 /** Which control a schema gets. */
 export function shapeOf(schema: Schema, root: Schema): Shape {
   let found = known.get(schema);
-  if (found === undefined) known.set(schema, (found = look(plain(schema, root), root)));
+  if (found !== undefined) return found;
+  if (looking > 50) return { kind: "json", schema: {}, nullable: false, choices: [], options: [] };
+  looking += 1;
+  try {
+    found = look(plain(schema, root), root);
+  } finally {
+    looking -= 1;
+  }
+  known.set(schema, found);
   return found;
 }
 
@@ -134,9 +144,9 @@ function look(schema: Schema, root: Schema): Shape {
   function array(): Shape {
     const first = list(schema.prefixItems);
     if (first.length > 0) return made(schema.items === false || schema.maxItems === first.length ? "tuple" : "json");
-    const items = asSchema(schema.items);
-    const inner = shapeOf(items, root);
-    return schema.uniqueItems === true && inner.kind === "choice" && !inner.nullable && inner.choices.length <= 50
+    if (schema.uniqueItems !== true) return made("list");
+    const inner = shapeOf(asSchema(schema.items), root);
+    return inner.kind === "choice" && !inner.nullable && inner.choices.length <= 50
       ? made("choices", { choices: inner.choices }) : made("list");
   }
 

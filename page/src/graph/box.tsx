@@ -67,7 +67,7 @@ export class Box extends Unchanging<BoxProps & { hasStates: boolean }> {
           class={`graph-box graph-${shape} ${state ? `is-${state} graph-has-state` : reached ? "graph-reached" : ""} ${selected ? "graph-selected" : ""} ${hasStates ? "" : "graph-plain"}`}
           data-key={rect.key} aria-label={label} {...extra}
         >
-          <title>{part.whole ? `${part.whole}\n${label}` : label}</title>
+          <title>{`${part.whole ? `${part.whole}\n` : ""}${label}${live && part.inside ? "\nOpens the run of this sub-flow" : ""}`}</title>
           <rect class="graph-ring" x={-4} y={-4} width={width + 8} height={height + 8} rx={12} />
           {state === "running" && <path class="graph-pulse" d={outline(shape, width, height)} />}
           <path class="graph-shape" d={outline(shape, width, height)} />

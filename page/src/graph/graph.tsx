@@ -119,7 +119,7 @@ export function Graph({ drawing, states, selected, onSelect, subFlows, hasResult
           {shown && (
             <Picture
               shown={shown} drawing={drawing!} opened={opened} states={states ?? NOTHING} hasStates={hasStates} hasResult={hasResult} inside={inside}
-              selected={selected} live={onSelect !== undefined} opens={drawingOf !== undefined}
+              selected={selected} live={onSelect !== undefined} executionOf={executionOf} opens={drawingOf !== undefined}
             />
           )}
         </div>
@@ -168,7 +168,7 @@ function useShown(drawing: Drawing | null, opened: ReadonlyMap<string, Opened>):
 
 interface PictureProps {
   shown: Shown; drawing: Drawing; opened: ReadonlyMap<string, Opened>; states: States; hasStates: boolean; hasResult?: boolean;
-  inside: ReadonlyMap<string, InsideStates>; selected?: ReadonlySet<string>; live: boolean; opens: boolean;
+  inside: ReadonlyMap<string, InsideStates>; selected?: ReadonlySet<string>; live: boolean; opens: boolean; executionOf(key: string): string | undefined;
 }
 
 class Picture extends Component<PictureProps> {
@@ -194,7 +194,7 @@ class Picture extends Component<PictureProps> {
   }
 
   render() {
-    const { shown: { prepared, scene }, opened, hasStates, selected, live, opens } = this.props;
+    const { shown: { prepared, scene }, opened, hasStates, selected, live, opens, executionOf } = this.props;
     const blockHeads = new Map<string, string>();
     for (const { key, box, inside } of prepared.parts.values()) {
       if (box.block !== null && (box.shape === "opener" || box.shape === "choice")) blockHeads.set(inside === "" ? box.block : `${inside}/${box.block}`, key);
@@ -232,7 +232,7 @@ class Picture extends Component<PictureProps> {
                 key={rect.key} rect={rect} part={part} hasStates={hasStates} state={stateOf(rect.key)} count={own === undefined ? "" : counted(own)}
                 failed={own?.failed ?? 0} ended={own?.ended ?? 0} total={own === undefined || own.more ? 0 : own.total} reached={standing.reached.has(box.key)}
                 selected={inside === "" && has && selected !== undefined && box.operators.some((it) => selected.has(it))}
-                live={live && has}
+                live={live && has && (inside === "" || executionOf(inside) !== undefined)}
                 inside={!opens || box.flow === null || depth(rect) > DEEPEST ? "" : at === "open" ? (isOpen(rect.key) ? "open" : "opening") : (at ?? "closed")}
               />
             );

@@ -6,16 +6,13 @@ import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
 import { Ago, Trouble, useNow } from "../app/ui";
 import { SchemaForm } from "../forms/form";
+import { idOf, usePayload } from "../forms/question";
 import { line } from "../values/text";
 import { Value } from "../values/value";
-import { get, path, problemOf } from "../wire/http";
-import type { Problem, QuestionInfo, StateInfo } from "../wire/types";
-import { idOf, type Asked } from "./asked";
+import type { QuestionInfo } from "../wire/types";
+import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { shortId } from "./words";
-
-/** After so long without a key, a pointer or a touch nobody reads here. */
-const ALONE = 30_000;
 
 export function Waiting() {
   const { shown, open, more, problem } = useQuestions();
@@ -27,8 +24,12 @@ export function Waiting() {
   useEffect(() => {
     sweep(); // from the last time
     void readQuestions();
+    const hidden = (): void => {
+      if (document.hidden) sweep(); // nobody sees that it moves
+    };
+    document.addEventListener("visibilitychange", hidden);
+    return () => document.removeEventListener("visibilitychange", hidden);
   }, []);
-  useSweepAlone();
 
   // The oldest question is unfolded at first: with one question, that is all there is to do here.
   const first = shown?.find((it) => it.closed === "");
@@ -96,30 +97,6 @@ export function Waiting() {
       {more && <p class="ask-more"><button class="button" type="button" onClick={readMore}>Show more</button></p>}
     </section>
   );
-}
-
-/** What is answered goes by itself when nobody can be looking: the page is hidden, or nothing was touched for long. */
-function useSweepAlone(): void {
-  useEffect(() => {
-    let touched = performance.now();
-    const touch = (): void => {
-      touched = performance.now();
-    };
-    const hide = (): void => {
-      if (document.hidden) sweep();
-    };
-    const timer = setInterval(() => {
-      if (performance.now() - touched > ALONE) sweep();
-    }, 5000);
-    const kinds = ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"];
-    for (const kind of kinds) addEventListener(kind, touch, { passive: true });
-    document.addEventListener("visibilitychange", hide);
-    return () => {
-      clearInterval(timer);
-      for (const kind of kinds) removeEventListener(kind, touch);
-      document.removeEventListener("visibilitychange", hide);
-    };
-  }, []);
 }
 
 interface CardProps {
@@ -203,23 +180,4 @@ function Answering({ question }: { question: QuestionInfo }) {
       />
     </>
   );
-}
-
-/** What is asked. A large payload is not in the list of questions: it is read when somebody wants to see it. */
-function usePayload(question: QuestionInfo): { value: unknown; loading: boolean; problem: Problem | null } {
-  const [whole, setWhole] = useState<{ value: unknown; problem: Problem | null } | null>(null);
-  useEffect(() => {
-    if (!question.cut) return;
-    const giveUp = new AbortController();
-    get<StateInfo>(path("executions", question.asked_by, "state"), {}, giveUp.signal)
-      .then(({ questions }) => {
-        setWhole({ value: questions.find((it) => it.id === question.own_id)?.payload ?? null, problem: null });
-      })
-      .catch((error: unknown) => {
-        if (!giveUp.signal.aborted) setWhole({ value: null, problem: problemOf(error) });
-      });
-    return () => giveUp.abort();
-  }, [question.cut, question.asked_by, question.own_id]);
-  if (!question.cut) return { value: question.payload, loading: false, problem: null };
-  return { value: whole?.value ?? null, loading: whole === null, problem: whole?.problem ?? null };
 }
