@@ -99,3 +99,13 @@ test("of a choice only the way is passed that was taken, and a condition that fa
   const failed = standing(brief, new Map([[condition.operators[0]!, of("failed")]]));
   assert.equal(failed.lines[brief.lines.indexOf(condition)], "failed");
 });
+
+test("a signal is not passed where the step behind it may have been reached by its other way", () => {
+  const one = drawing(["start", "a", "redo", "b"], [[0, 1], [1, 3], [2, 3]]);
+  Object.assign(one.boxes[2]!, { shape: "signal", operators: [] });
+  const both = standing(one, new Map([["a", of("done")], ["b", of("running", 0)]]));
+  assert.ok(!both.reached.has("n2"));
+  assert.deepEqual(both.lines, ["passed", "passed", ""]);
+  const only = standing(one, new Map([["b", of("running", 0)]]));
+  assert.ok(only.reached.has("n2"));
+});
