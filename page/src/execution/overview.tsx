@@ -2,17 +2,16 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { useChanges } from "../app/live";
 import { duration, exact } from "../app/time";
 import { Mark, useNow } from "../app/ui";
 import type { Moment, Run } from "../model/track";
 import { FINAL } from "../status";
 import { Value } from "../values/value";
 import { get, path } from "../wire/http";
-import type { ExecutionInfo, ExecutionPage } from "../wire/types";
+import type { ExecutionInfo } from "../wire/types";
 
-/** How many sub-flows are listed, and how many runs that are at work. */
-const MOST = 30, ROWS = 4;
+/** How many runs are listed. */
+const ROWS = 4;
 
 /** `open`: the oldest ones that are open, `count`: how many are. */
 interface Glance { open: Run[]; count: number; failed: Run | null; subFlows: ReadonlyMap<string, string> }
@@ -49,7 +48,7 @@ export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; m
       {!moment.started && <p class="muted">It has not started yet.</p>}
       {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
       {moment.started && !FINAL.has(moment.status) && <AtWork moment={moment} live={live} due={due} onRun={onRun} />}
-      <SubFlows info={info} has={subFlows.size > 0} />
+      {subFlows.size > 0 && <p><Link class="button" to={{ view: "runs", parent: info.id }}>Sub-flows</Link></p>}
       {due !== null && <p class="muted small">Next by itself: {exact(due)}</p>}
       {live && moment.status === "running" && !info.owned && <NoWorker key={moment.number} info={info} />}
     </div>
@@ -131,37 +130,5 @@ function OpenRun({ run, at, onRun }: { run: Run; at: number | null; onRun(run: n
       {run.attempt > 1 && <span class="muted">attempt {run.attempt}</span>}
       <span class="muted number">{begun !== undefined && duration(((run.ended === null ? null : run.segments.at(-1)!.end) ?? at ?? now) - begun)}</span>
     </button>
-  );
-}
-
-/** Those of the execution that was shown last: moving through its moments asks for nothing. */
-let kept: { of: string; found: ExecutionInfo[] } | null = null;
-
-function SubFlows({ info, has }: { info: ExecutionInfo; has: boolean }) {
-  const [found, setFound] = useState<ExecutionInfo[]>(kept?.of === info.id ? kept.found : []);
-  const load = (): void => {
-    const of = info.id;
-    get<ExecutionPage>("executions", { parent: of, limit: MOST })
-      .then(({ executions }) => {
-        kept = { of, found: executions };
-        setFound(executions);
-      })
-      .catch(() => undefined); // they are listed again with the next change
-  };
-  useEffect(() => {
-    if (has && kept?.of !== info.id) load();
-  }, [has, info.id]);
-  useChanges((ids, resync) => has && (resync || ids.some((id) => id.startsWith(info.id))) && load());
-  if (!has) return null;
-  return (
-    <Part title="Sub-flows">
-      <ul class="exec-open">
-        {found.map((it) => (
-          <li key={it.id}>
-            <Link class="exec-choice" to={{ view: "execution", id: it.id }}><Mark status={it.status} /><span class="cut grow">{it.flow}</span><span class="muted mono cut">{it.id.slice(info.id.length)}</span></Link>
-          </li>
-        ))}
-      </ul>
-    </Part>
   );
 }

@@ -13,7 +13,7 @@ import { FINAL, LOOK, type State } from "../status";
 import { line } from "../values/text";
 import { Text, Value } from "../values/value";
 import { get, isAbort, path, problemOf } from "../wire/http";
-import type { ExecutionPage, Failed, Problem, StateInfo } from "../wire/types";
+import type { Failed, Problem, StateInfo } from "../wire/types";
 
 export interface RunDetailsProps {
   track: Track;
@@ -177,26 +177,10 @@ function endOf({ state, mark }: Segment): [State, string] {
   }
 }
 
-/** The executions of a sub-flow: an attempt after a failure makes a new one, one after a crash goes on with the old one. */
+/** An attempt after a failure may have made another execution of the sub-flow: then they are listed. */
 function SubFlows({ run: { subFlow, attempt }, of }: { run: Run; of: string }) {
-  const [found, setFound] = useState<readonly string[]>([]);
-  useEffect(() => {
-    setFound([subFlow!]);
-    if (attempt < 2) return;
-    const stop = new AbortController();
-    get<ExecutionPage>("executions", { parent: of, text: subFlow }, stop.signal).then(
-      ({ executions }) => setFound(executions.map((it) => it.id).filter((id) => id === subFlow || id.startsWith(`${subFlow}.`)).reverse()),
-      () => {}, // the first one is there
-    );
-    return () => stop.abort();
-  }, [subFlow, attempt]);
-  return (
-    <span class="run-flows">
-      {found.map((id, at) => (
-        <Link key={id} to={{ view: "execution", id }}>{found.length > 1 ? `Open run ${at + 1}` : "Open its run"}</Link>
-      ))}
-    </span>
-  );
+  if (attempt > 1) return <Link to={{ view: "runs", parent: of, text: subFlow! }}>Its runs</Link>;
+  return <Link to={{ view: "execution", id: subFlow! }}>Open its run</Link>;
 }
 
 // -- causes ---------------------------------------------------------------------------------------------------------------
