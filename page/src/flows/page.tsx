@@ -74,10 +74,12 @@ export function FlowPage({ flow }: { flow: string }) {
         <Panel title="Graph" class="flow-graph">
           {drawing.problem !== null ? <Trouble problem={drawing.problem} onAgain={drawing.again} /> : <Graph drawing={drawing.found} drawingOf={drawingOf} />}
         </Panel>
-        <Panel title="Start a run" class="flow-begin">
-          <StartForm contract={contract.found} />
-        </Panel>
-        <Recent flow={flow} runs={recent} />
+        <div class="flow-side">
+          <Panel title="Start a run" class="flow-begin">
+            <StartForm contract={contract.found} />
+          </Panel>
+          <Recent flow={flow} runs={recent} />
+        </div>
         <Panel title="What it takes and gives" class="flow-contract">
           <ContractTables contract={contract.found} />
         </Panel>
