@@ -1,4 +1,5 @@
 /** The open questions of all flows as they are shown, while they are answered here and elsewhere. */
+import { idOf } from "../forms/question";
 import type { QuestionInfo, QuestionPage } from "../wire/types";
 
 /** How many questions are read at first, and how many more at a click. */
@@ -8,11 +9,6 @@ export interface Asked {
   question: QuestionInfo;
   /** "": open; "mine": I have answered it; "elsewhere": it is not open any more. */
   closed: "" | "mine" | "elsewhere";
-}
-
-/** What tells a question from all others. */
-export function idOf(question: QuestionInfo): string {
-  return `${question.asked_by}\n${question.own_id}\n${question.since}`;
 }
 
 /** The questions as they are shown, after the list was read again: those that are not open any more keep their place

@@ -3,7 +3,8 @@ import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { get, HttpError, isSignedIn, onSignIn, path, post, problemOf } from "../wire/http";
 import type { Done, Problem, QuestionInfo, QuestionPage } from "../wire/types";
-import { FIRST, idOf, merged, swept, type Asked } from "./asked";
+import { idOf } from "../forms/question";
+import { FIRST, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
 
 let shown: readonly Asked[] | null = null;

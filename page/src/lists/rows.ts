@@ -4,6 +4,7 @@
  * waits in `waiting` until `show`, and a row that does not fit the filter any more stays where it is until then.
  * The list knows nothing of the screen: see runs.tsx.
  */
+import { get, HttpError, path } from "../wire/http";
 import type { ExecutionInfo, ExecutionPage } from "../wire/types";
 import { matches, queryOf, type Filter } from "./filter";
 
@@ -13,6 +14,15 @@ export interface Source {
   one(id: string): Promise<ExecutionInfo | null>;
   now(): number;
 }
+
+export const SERVER: Source = {
+  page: (query) => get<ExecutionPage>("executions", query),
+  one: (id) => get<ExecutionInfo>(path("executions", id)).catch((error: unknown) => {
+    if (error instanceof HttpError && error.problem.status === 404) return null;
+    throw error;
+  }),
+  now: () => Date.now() / 1000,
+};
 
 /** How many rows a page has; and one that is on the way to a far away place of the list. */
 export const PAGE = 200;
@@ -39,11 +49,10 @@ export class Rows {
   next: string | null | undefined = undefined;
   loading = false;
   problem: unknown = null;
-  /** Where the list stood when it was left: the number of the first row in view, with a part of it as fraction; which
-   * row was chosen with the keyboard, and whether the keyboard was in the list. */
+  /** Where the list stood when it was left: the number of the first row in view, with a part of it as fraction; and
+   * which row was chosen with the keyboard. */
   place = 0;
   active: string | null = null;
-  focused = false;
 
   readonly filter: Filter;
   private readonly source: Source;
