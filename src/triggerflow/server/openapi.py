@@ -134,7 +134,8 @@ def _operation(route: Route, names: dict[str, Any], has_tokens: bool, flow: str 
     if route.keyed:
         parameters.append(_header(IDEMPOTENCY_KEY, "a repeated call with the same key is performed once", MAX_ID))
     if route.name == "start":
-        parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512))
+        # A preference that the server does not know is ignored (RFC 7240), and so is none at all.
+        parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512, least=0))
     if route.kind in ("pages", "events") and route.method == "GET":
         pattern = "^[0-9]{1,15}$" if route.kind == "pages" else None
         parameters.append(_header(LAST_EVENT_ID, "the id of the last event that the reader has", 2048, pattern))
@@ -212,8 +213,8 @@ def _parameter(query: Query) -> dict[str, Any]:
     return found
 
 
-def _header(name: str, about: str, most: int, pattern: str | None = None) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": most}
+def _header(name: str, about: str, most: int, pattern: str | None = None, least: int = 1) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "minLength": least, "maxLength": most}
     if pattern is not None:
         schema = {"type": "string", "pattern": pattern}
     return {"name": name, "in": "header", "description": about, "schema": schema}
