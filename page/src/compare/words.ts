@@ -21,11 +21,11 @@ const DID: Record<string, string> = {
   flow_data: "set the flow data key {key}",
   stream: "put an item into the stream",
   result: "set the result",
-  paused: "asked {interrupt}",
+  paused: "asked {interrupt} of {chunk}",
   resumed: "got the answer to {interrupt}",
   withdrawn: "taken back the question {interrupt}",
-  timer_fired: "come to the time of a timer",
-  pulled: "read from a source",
+  timer_fired: "come to the time of a timer of {chunk}",
+  pulled: "read from the source of {chunk}",
   recovered: "gone on",
   retried: "been tried again after it had failed",
   cancel_requested: "been asked to cancel",
@@ -37,10 +37,9 @@ export function did(frame: Frame): Words {
   const said = DID[frame.kind] ?? `recorded ${frame.kind.replaceAll("_", " ")}`;
   const text = said.replace("set", CHANGED[String(record.op)] ?? "set");
   // every second piece is a name
-  const words = text.split(/\{(\w+)\}/).map((it, at) => {
+  return text.split(/\{(\w+)\}/).map((it, at) => {
     return at % 2 === 0 ? it : it === "chunk" ? (chunk ? named(chunk) : "a step") : named(record[it] ?? "");
   });
-  return chunk && !text.includes("{chunk}") ? [...words, " of ", named(chunk)] : words;
 }
 
 /** The chunk of the run of a frame's record. */

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { clock, duration, exact } from "../app/time";
 import { Mark, Trouble, useNow } from "../app/ui";
-import { causesOf, type Cause } from "../model/causes";
+import { causesOf } from "../model/causes";
 import { attemptsOf, lengthOf, spanOf } from "../model/rows";
 import type { Steps } from "../model/steps";
 import type { Moment, Run, Segment, Track } from "../model/track";
@@ -26,12 +26,11 @@ export interface RunDetailsProps {
   steps?: Steps | null;
 }
 
-/** How many causes are shown before somebody asks for more. */
-const CAUSES = 12;
-/** How many attempts and waits are shown before somebody asks for more. */
-const PARTS = 12;
+/** How many causes, attempts and waits are shown. */
+const MOST = 30;
 
-export function RunDetails({ track, moment, run: id, onSelect, onMoment, steps }: RunDetailsProps) {
+export function RunDetails(props: RunDetailsProps) {
+  const { track, moment, run: id, onMoment, steps } = props;
   const clockNow = useNow();
   const run = moment.runs.get(id);
   if (run === undefined) return <p class="empty">This run has not begun at this moment.</p>;
@@ -67,8 +66,12 @@ export function RunDetails({ track, moment, run: id, onSelect, onMoment, steps }
       <Section title="Output">
         {run.hasOutput ? <Value value={run.output} copy /> : <p class="muted">{whyNoOutput(run)}</p>}
       </Section>
-      <Attempts run={run} now={now} />
-      <Causes track={track} moment={moment} run={run} now={now} steps={steps} onSelect={onSelect} onMoment={onMoment} />
+      <Section title={attemptsOf(run) > 1 ? "Attempts" : "Course"}>
+        <ol class="run-parts">
+          {run.segments.map((part, at) => <Part key={at} part={part} now={now} />).slice(-MOST)}
+        </ol>
+      </Section>
+      <Section title="What caused it"><Causes {...props} now={now} /></Section>
     </article>
   );
 }
@@ -137,22 +140,6 @@ function Input({ track, run, item }: { track: Track; run: Run; item: unknown }) 
 
 // -- attempts -------------------------------------------------------------------------------------------------------------
 
-function Attempts({ run, now }: { run: Run; now: number }) {
-  const [all, setAll] = useState(false);
-  const parts = run.segments;
-  const shown = all ? parts : parts.slice(-PARTS);
-  return (
-    <Section title={attemptsOf(run) > 1 ? "Attempts" : "Course"}>
-      <ol class="run-parts">
-        {shown.length < parts.length && (
-          <li class="run-all"><button type="button" class="run-link" onClick={() => setAll(true)}>Show all {parts.length.toLocaleString("en")}</button></li>
-        )}
-        {shown.map((part, place) => <Part key={parts.length - shown.length + place} part={part} now={now} />)}
-      </ol>
-    </Section>
-  );
-}
-
 function Part({ part, now }: { part: Segment; now: number }) {
   const [state, ended] = part.end === null ? [part.state, ""] as const : endOf(part);
   const words = part.state === "running" ? `attempt ${part.attempt}` : LOOK[part.state].word;
@@ -185,49 +172,32 @@ function SubFlows({ run: { subFlow, attempt }, of }: { run: Run; of: string }) {
 
 // -- causes ---------------------------------------------------------------------------------------------------------------
 
-function Causes({ track, moment, run, now, steps, onSelect, onMoment }: {
-  track: Track; moment: Moment; run: Run; now: number; steps?: Steps | null; onSelect(run: number): void; onMoment(moment: number): void;
-}) {
-  const [most, setMost] = useState(CAUSES);
-  useEffect(() => setMost(CAUSES), [run.id]);
-  const { chain, more } = useMemo(() => causesOf(track, moment, run.id, most), [track, run.id, run.cause, most]);
+function Causes({ track, moment, run, now, steps, onSelect, onMoment }: RunDetailsProps & { now: number }) {
+  const { chain, more } = useMemo(() => causesOf(track, moment, run, MOST), [track, run, moment.runs.get(run)?.cause]);
   return (
-    <Section title="What caused it">
-      <ol class="run-causes">
-        {chain.map((cause) => (
-          <CauseLine key={cause.frame} cause={cause} moment={moment} now={now} steps={steps} onSelect={onSelect} onMoment={onMoment} />
-        ))}
-        {more && (
-          <li><button type="button" class="run-link" onClick={() => setMost(most * 10)}>Show more of what came before</button></li>
-        )}
-        {chain.length === 0 && <li class="muted">The frames do not say.</li>}
-      </ol>
-    </Section>
-  );
-}
-
-function CauseLine({ cause, moment, now, steps, onSelect, onMoment }: {
-  cause: Cause; moment: Moment; now: number; steps?: Steps | null; onSelect(run: number): void; onMoment(moment: number): void;
-}) {
-  const by = cause.run === null ? undefined : moment.runs.get(cause.run);
-  const item = cause.run === null ? null : steps?.itemOf(cause.run) ?? null;
-  return (
-    <li class="run-cause">
-      <div class="run-cause-head">
-        {by !== undefined && (
-          <button type="button" class="run-link run-by" onClick={() => onSelect(by.id)}>{line(by.chunk, 100) || `run ${by.id}`}</button>
-        )}
-        {item !== null && <span class="muted" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
-        {cause.run !== null && by === undefined && <span>a run </span>}
-        <span>{by === undefined && cause.run === null ? upper(cause.words) : cause.words}</span>
-        {cause.name !== "" && <b class="run-signal">{line(cause.name, 100)}</b>}
-        <span class="run-when muted">
-          {cause.at > 0 && <time title={exact(cause.at)}>{clock(cause.at, now)}</time>} <ToMoment number={cause.frame} onMoment={onMoment} />
-        </span>
-      </div>
-      {cause.hasValue && cause.value !== null && <p class="run-value mono cut" title={line(cause.value, 400)}>{line(cause.value, 200)}</p>}
-      {cause.open && <p class="muted">The frames do not say more.</p>}
-    </li>
+    <ol class="run-causes">
+      {chain.map((cause) => {
+        const by = cause.run === null ? undefined : moment.runs.get(cause.run);
+        const item = cause.run === null ? null : steps?.itemOf(cause.run);
+        return (
+          <li key={cause.frame} class="run-cause">
+            <div class="run-cause-head">
+              {by && <button type="button" class="run-link run-by" onClick={() => onSelect(by.id)}>{line(by.chunk, 100) || `run ${by.id}`}</button>}
+              {item && <span class="muted" title={item.hasValue ? line(item.value, 400) : undefined}>#{item.number}</span>}
+              <span>{by ? cause.words : upper(cause.words)}</span>
+              {cause.name !== "" && <b class="run-signal">{line(cause.name, 100)}</b>}
+              <span class="run-when muted">
+                {cause.at > 0 && <time title={exact(cause.at)}>{clock(cause.at, now)}</time>} <ToMoment number={cause.frame} onMoment={onMoment} />
+              </span>
+            </div>
+            {cause.hasValue && cause.value !== null && <p class="run-value mono cut" title={line(cause.value, 400)}>{line(cause.value, 200)}</p>}
+            {cause.open && <p class="muted">The frames do not say more.</p>}
+          </li>
+        );
+      })}
+      {more && <li class="muted">and more before: choose one of these</li>}
+      {chain.length === 0 && <li class="muted">The frames do not say.</li>}
+    </ol>
   );
 }
 

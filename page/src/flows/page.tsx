@@ -68,7 +68,6 @@ export function FlowPage({ flow }: { flow: string }) {
         <h1 class="cut" title={flow.slice(0, 500)}>{line(flow, 200)}</h1>
         <Code has={contract.found.has_code} />
         <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.found.definition.slice(0, 12)}</span></span>
-        <span class="grow" />
         {info && <Counts flow={flow} counts={info.counts} />}
       </header>
       <div class="flow-grid">
