@@ -19,6 +19,8 @@ SERVICES: dict[str, Callable[[], bool]] = {
     "strace": lambda: shutil.which("strace") is not None,
     "postgres": lambda: bool(list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))),
     "pgbouncer": lambda: shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") is not None,
+    "chromium": lambda: shutil.which("chromium") is not None,
+    "axe": lambda: (ROOT / "page" / "node_modules" / "axe-core" / "axe.min.js").exists(),
     "namespaces": lambda: os.getuid() == 0 and shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None,
 }
 

@@ -12,8 +12,19 @@ need() {
 need strace strace # counts the calls that wait for the disk
 need pgbouncer pgbouncer # a pooler between a store and its database
 need ip iproute2 # networks of their own, which can be cut
+need chromium chromium # looks at the page as a person does
+ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf >/dev/null 2>&1 || packages="$packages fonts-dejavu-core" # and its signs
 # The programs of the server are in a folder that is not on the PATH.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"
+
+# The program that checks the page for people who cannot see it comes with what the page is built with.
+if [ ! -e page/node_modules/axe-core/axe.min.js ]; then
+    if command -v npm >/dev/null 2>&1; then
+        (cd page && npm ci --silent)
+    else
+        echo "npm is missing, and with it axe-core: the tests that need it are skipped." >&2
+    fi
+fi
 
 if [ -z "$packages" ]; then
     echo "All programs that tests need are there."

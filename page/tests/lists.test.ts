@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { idOf, merged, swept } from "../src/lists/asked";
+import { idOf } from "../src/forms/question";
+import { merged, swept } from "../src/lists/asked";
 import { countsOf, filterOf, keyOf, matches, NO_FILTER, queryOf, wordsOf, type Filter } from "../src/lists/filter";
 import { Rows, type Query } from "../src/lists/rows";
 import { spanOf } from "../src/lists/window";

@@ -30,6 +30,8 @@ def free_port() -> int:
 class Process:
     """One process of the service. Leave `port` out for one that works and serves nothing."""
 
+    program = "tests.server.program"
+
     def __init__(self, place: str, port: int | None = None, **options: Any) -> None:
         self.port = port
         self.said = ""
@@ -37,7 +39,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.server.program", *self._words]
+        command = [sys.executable, "-m", self.program, *self._words]
         self._ended = False
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 

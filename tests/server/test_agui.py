@@ -19,7 +19,7 @@ from tests import soak
 from tests.server.asgi import Client, Response, Stream
 from tests.server.flows import Data, echo, report
 from triggerflow import TriggerFlow
-from triggerflow.backend import Answer, Cancel, Frame, StoreBackend
+from triggerflow.backend import Answer, Cancel, Frame, Retry, StoreBackend
 from triggerflow.backend.shapes import RunChange
 from triggerflow.durable import Worker
 from triggerflow.models import Delta, Request, ToolCall, ToolCallDelta
@@ -63,6 +63,7 @@ async def run(client: Client, flow: str, given: dict[str, Any]) -> list[Event]:
 def check(events: Sequence[Event]) -> None:
     """The rules for which the client of the protocol fails a run; and that all is closed before an error, too."""
     opened: dict[str, set[Any]] = {}
+    owners: dict[tuple[str, Any], Any] = {}
     used_subs: set[str] = set()
     assert events[0]["type"] in ("RUN_STARTED", "RUN_ERROR")
     assert events[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
@@ -83,6 +84,7 @@ def check(events: Sequence[Event]) -> None:
             key, known = event[kinds[kind]], opened.setdefault(kind, set())
             if what in begins:
                 assert key not in known, event
+                owners[kind, key] = event.get("subagentRunId")
                 if kind == "SUBAGENT":
                     assert key not in used_subs
                     used_subs.add(key)
@@ -93,6 +95,9 @@ def check(events: Sequence[Event]) -> None:
             else:
                 assert key in known, event
                 known.discard(key)
+                if kind == "SUBAGENT":  # what it says is over by then
+                    mine = [it for it in owners if owners[it] == key and it[0] != kind]
+                    assert not any(name in opened.get(each, ()) for each, name in mine)
         owner = event.get("subagentRunId")
         assert owner is None or owner in used_subs, event
 
@@ -417,7 +422,8 @@ async def test_a_run_from_its_start_over_a_question_to_its_end(store: Store) -> 
         first = await run(client, "trip", body(state={"mine": 1}, parentRunId="r-0"))
         (asked,) = first[-1]["outcome"]["interrupts"]
         resume = [{"interruptId": asked["id"], "status": "resolved", "payload": True}]
-        second = await run(client, "trip", body("r-2", state={"mine": 1}, resume=resume))
+        another = Client(create_app([flow], store))  # any server that shares the store will do
+        second = await run(another, "trip", body("r-2", state={"mine": 1}, resume=resume))
     began = first[0]
     assert began.pop("metadata")["triggerflow"]["flow"] == "trip"
     assert began == {
@@ -557,6 +563,40 @@ async def test_a_question_of_a_sub_flow(store: Store) -> None:
         assert second[-1]["result"] == "masts: True"
 
 
+async def test_what_a_sub_flow_says_is_its_own(store: Store) -> None:
+    """Two of them speak at once; one fails, and the parent takes it."""
+
+    def inner(name: str, seconds: float) -> TriggerFlow:
+        made = TriggerFlow(name)
+
+        @made.chunk("speak")
+        async def speak(data: Data) -> None:
+            for word in (name, " says ", "this"):
+                await data.async_put_into_stream({"delta": word})
+                await asyncio.sleep(seconds)
+            if name == "bad":
+                raise ValueError("not well")
+
+        made.to(speak).end()
+        return made
+
+    flow = TriggerFlow("both")
+    flow.to_sub_flow(inner("good", 1.0))
+    flow.to_sub_flow(inner("bad", 1.5))
+    flow.when({"error": "bad"}).to(lambda data: None)
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        found = await run(client, "both", body())
+    assert said(found) == [("text", "good says this"), ("text", "bad says this")]
+    began = {event["name"]: event["subagentRunId"] for event in found if event["type"] == "SUBAGENT_STARTED"}
+    owners = [event["subagentRunId"] for event in found if event["type"] == "TEXT_MESSAGE_START"]
+    assert owners == [began["good"], began["bad"]]
+    ends = [event for event in found if event["type"] in ("SUBAGENT_FINISHED", "SUBAGENT_ERROR")]
+    assert [(it["type"], it["subagentRunId"], it.get("message")) for it in ends] == [
+        ("SUBAGENT_FINISHED", began["good"], None), ("SUBAGENT_ERROR", began["bad"], "not well")
+    ]  # fmt: skip
+
+
 def texts(count: int) -> list[str]:
     return ["TEXT_MESSAGE_START", *["TEXT_MESSAGE_CONTENT"] * count, "TEXT_MESSAGE_END"]
 
@@ -621,6 +661,48 @@ async def test_a_question_that_somebody_else_has_answered(store: Store) -> None:
         assert (found[-1]["result"], found[-1]["outcome"]) == ("solar sails: False", {"type": "success"})
 
 
+async def test_a_question_that_is_asked_again_under_its_id_is_another_one(store: Store) -> None:
+    flow = TriggerFlow("patient")
+
+    @flow.chunk("ask")
+    async def ask(data: Data) -> int:
+        if data.resume is None or data.value < 1:
+            data.pause_for(interrupt_id="amount", payload="how many?", schema=int, resume_to="self")
+        return data.value
+
+    flow.to(ask).end()
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        found = await run(client, "patient", body())
+        ids: list[str] = []
+        for number, answer in enumerate([0, 0, 3], 2):
+            ids.append(found[-1]["outcome"]["interrupts"][0]["id"])
+            resume = [{"interruptId": ids[-1], "status": "resolved", "payload": answer}]
+            found = await run(client, "patient", body(f"r-{number}", resume=resume))
+            if number == 2:  # sent again, and late with another answer: neither is an answer to the second question
+                for other in (0, 5):
+                    late = [{**resume[0], "payload": other}]
+                    again = await run(client, "patient", body("r-2", resume=late))
+                    assert merged(again) == merged(found)
+    assert len(set(ids)) == 3
+    assert found[-1]["result"] == 3
+
+
+async def test_what_was_compacted_is_told_as_far_as_it_is_known(store: Store) -> None:
+    flow = trip()
+    client = Client(create_app([flow], store))
+    async with Worker(store, flow):
+        first = await run(client, "trip", body())
+        asked = first[-1]["outcome"]["interrupts"][0]["id"]
+        resume = [{"interruptId": asked, "status": "resolved", "payload": True}]
+        whole = await run(client, "trip", body("r-2", resume=resume))
+    await flow.history(store).compact(asked.partition(":")[0])
+    found = await run(client, "trip", body())
+    assert state_after(found, None) == state_after(whole, None)
+    assert found[-1]["result"] == "booked"
+    assert (await client.post("/api/agui/trip", body("r-2", resume=resume))).code == "records_trimmed"
+
+
 async def test_a_run_goes_on_while_anything_but_a_person_is_waited_for(store: Store) -> None:
     """Another branch works on after the question, and its text belongs to the run."""
     flow = TriggerFlow("both")
@@ -641,6 +723,63 @@ async def test_a_run_goes_on_while_anything_but_a_person_is_waited_for(store: St
         found = await run(client, "both", body())
     assert said(found) == [("text", "done meanwhile")]
     assert found[-1]["outcome"]["interrupts"][0]["expiresAt"].endswith("+00:00")
+
+
+class Slow:
+    """A backend that gives its frames one after another, each after a second."""
+
+    def __init__(self, backend: StoreBackend) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    async def frames(self, id: str, **options: Any) -> Any:
+        async for frame in self.backend.frames(id, **options):
+            await asyncio.sleep(1)
+            yield frame
+
+
+async def test_an_end_that_was_none_is_no_end(store: Store) -> None:
+    """An execution has failed, and was retried: a reader that comes to the failure goes on."""
+    flow, fails = TriggerFlow("second try"), [True]
+
+    @flow.chunk("work")
+    async def work(data: Data) -> str:
+        if fails.pop():
+            raise ValueError("not yet")
+        return "done"
+
+    flow.to(work).end()
+    backend = Slow(StoreBackend(store, flow))
+    client = Client(create_app(backend=backend))  # pyright: ignore[reportArgumentType]
+    async with Worker(store, flow):
+        first = await run(client, "second try", body())
+        assert (first[-1]["type"], first[-1]["message"]) == ("RUN_ERROR", "not yet")
+        fails[:] = [False]
+        id = first[0]["metadata"]["triggerflow"]["execution"]
+        await backend.act(id, Retry())
+        await backend.result(id, wait=60)
+        found = await run(client, "second try", body())
+    assert said(found) == [("text", "done")]
+
+
+async def test_a_question_that_is_answered_while_it_is_looked_up_is_not_asked(store: Store) -> None:
+    flow = report()
+
+    class Answering(Slow):
+        async def questions(self, **options: Any) -> Any:
+            found = await self.backend.questions(**options)
+            for it in found.questions:
+                await self.backend.act(it.execution, Answer(question=it.id, value=True))
+                await asyncio.sleep(10)
+            return found
+
+    backend = Answering(StoreBackend(store, flow))
+    client = Client(create_app(backend=backend))  # pyright: ignore[reportArgumentType]
+    async with Worker(store, flow):
+        found = await run(client, "report", body())
+    assert (found[-1]["result"], found[-1]["outcome"]) == ("solar sails: True", {"type": "success"})
 
 
 # -- how streams end ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 /** What can be done with an execution: cancel, retry, fork at a moment. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { useAccess } from "../app/access";
 import { Dialog } from "../app/dialog";
@@ -8,193 +8,162 @@ import { go } from "../app/route";
 import { Trouble } from "../app/ui";
 import { FINAL } from "../status";
 import { isAbort, newKey, path, post, problemOf } from "../wire/http";
-import { parseTyped } from "../wire/json";
+import { isObject, parseTyped, stringify } from "../wire/json";
 import type { ExecutionInfo, Problem } from "../wire/types";
 
-type Verb = "cancel" | "retry" | "fork";
+const DIALOGS = { fork: ForkDialog, retry: RetryDialog, cancel: CancelDialog };
+
+interface DialogProps { info: ExecutionInfo; moment: number; onClose(): void }
 
 export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: number; live: boolean }) {
-  const [open, setOpen] = useState<Verb | null>(null);
+  const [open, setOpen] = useState<keyof typeof DIALOGS | null>(null);
   const { readOnly, noCode } = useAccess();
-  const close = (): void => setOpen(null);
-  const ended = FINAL.has(info.status);
-  const code = readOnly || noCode(info.flow);
+  const Open = open && DIALOGS[open];
   const part = info.parent === null ? "" : "This is part of another run: act on that one.";
+  const code = readOnly || noCode(info.flow) || part;
   return (
     <div class="row exec-actions">
       <Link class="button" to={{ view: "compare", one: info.id }}>Compare</Link>
-      <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code || part} />
-      {info.status === "failed" && <Action words="Retry" onDo={() => setOpen("retry")} reason={code || part} />}
-      {!ended && <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={readOnly || part} />}
-      {open === "cancel" && <CancelDialog info={info} onClose={close} />}
-      {open === "retry" && <RetryDialog info={info} onClose={close} />}
-      {open === "fork" && <ForkDialog info={info} moment={moment} onClose={close} />}
+      <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code} />
+      {info.status === "failed" ? <Action words="Retry" onDo={() => setOpen("retry")} reason={code} />
+        : <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={FINAL.has(info.status) ? "This run has ended." : readOnly || part} />}
+      {Open && <Open info={info} moment={moment} onClose={() => setOpen(null)} />}
     </div>
   );
 }
 
 /** A button that says why it can do nothing, also to those who cannot point at it. */
 function Action({ words, onDo, reason, danger }: { words: string; onDo(): void; reason: string; danger?: boolean }) {
-  const off = reason !== "";
   return (
-    <button class={`button ${danger ? "danger" : ""}`} type="button" aria-disabled={off} title={off ? reason : undefined}
-      aria-label={off ? `${words}. Not possible: ${reason}` : undefined} onClick={() => !off && onDo()}>
+    <button class={`button ${danger ? "danger" : ""}`} type="button" aria-disabled={reason !== ""} title={reason || undefined}
+      aria-label={reason ? `${words}. Not possible: ${reason}` : undefined} onClick={() => !reason && onDo()}>
       {words}
     </button>
   );
 }
 
-/** One intent of a person: it can be sent again after a failure, and happens once. */
-function useIntent(): { busy: boolean; problem: Problem | null; send<T>(call: (key: string, signal: AbortSignal) => Promise<T>, then: (found: T) => void): void; renew(): void } {
-  const key = useRef("");
-  if (key.current === "") key.current = newKey();
-  const abort = useRef<AbortController | null>(null);
+/** A dialog that sends one call. `body` may throw why there is none yet; the same body is sent with the same key, so that
+ * what is sent again after a failure happens once. */
+function ActDialog({ title, act, keep = "Close", danger, to, body, onDone, onClose, children }: {
+  title: string; act: string; keep?: string; danger?: boolean; to: string; body(): object | null;
+  onDone(made: ExecutionInfo): void; onClose(): void; children: ComponentChildren;
+}) {
+  const intent = useRef({ text: "", key: "" });
+  const sent = useRef(new AbortController());
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
-  useEffect(() => () => abort.current?.abort(), []);
-  return {
-    busy,
-    problem,
-    send(call, then) {
-      if (busy) return;
-      const mine = new AbortController();
-      abort.current = mine;
-      setBusy(true);
-      setProblem(null);
-      call(key.current, mine.signal)
-        .then((found) => {
-          setBusy(false);
-          then(found);
-        })
-        .catch((error: unknown) => {
-          if (isAbort(error)) return;
-          setBusy(false);
-          setProblem(problemOf(error));
-        });
-    },
-    renew() {
-      key.current = "";
-    },
+  useEffect(() => () => sent.current.abort(), []);
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    const found = body();
+    if (found === null || busy) return;
+    const text = stringify(found);
+    if (intent.current.text !== text) intent.current = { text, key: newKey() };
+    setBusy(true);
+    setProblem(null);
+    try {
+      const options = { idempotency: intent.current.key, signal: sent.current.signal };
+      const made = await post<ExecutionInfo>(to, found, options);
+      onClose();
+      onDone(made);
+    } catch (error) {
+      if (isAbort(error)) return;
+      setProblem(problemOf(error));
+      setBusy(false);
+    }
   };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={submit} class="exec-form">
+        {children}
+        {problem && <Trouble problem={problem} />}
+        <div class="dialog-buttons">
+          <button class="button" type="button" onClick={onClose}>{keep}</button>
+          <button class={`button primary ${danger ? "danger" : ""}`} type="submit" disabled={busy}>{busy ? "Sending …" : act}</button>
+        </div>
+      </form>
+    </Dialog>
+  );
 }
 
-function Buttons({ words, busy, onClose, danger, keep = "Close", children }: {
-  words: string; busy: boolean; onClose(): void; danger?: boolean; keep?: string; children?: ComponentChildren;
+/** A line of text that need not be given. */
+function Optional({ label, hint, class: look = "", onText }: {
+  label: string; hint: string; class?: string; onText(text: string): void;
 }) {
+  const id = useId();
   return (
-    <div class="dialog-buttons">
-      {children}
-      <button class="button" type="button" onClick={onClose}>{keep}</button>
-      <button class={`button primary ${danger ? "danger" : ""}`} type="submit" disabled={busy}>{busy ? "Sending …" : words}</button>
+    <div>
+      <label class="label" for={id}>{label} <span class="hint">({hint})</span></label>
+      <input class={`input ${look}`} id={id} maxLength={500} autocomplete="off" spellcheck={false}
+        onInput={(event) => onText(event.currentTarget.value.trim())} />
     </div>
   );
 }
 
-function CancelDialog({ info, onClose }: { info: ExecutionInfo; onClose(): void }) {
-  const { busy, problem, send, renew } = useIntent();
+function CancelDialog({ info, onClose }: DialogProps) {
   const [reason, setReason] = useState("");
-  const submit = (event: Event): void => {
-    event.preventDefault();
-    const body = reason.trim() === "" ? {} : { reason: reason.trim() };
-    send((idempotency, signal) => post(path("executions", info.id, "cancel"), body, { idempotency, signal }), onClose);
-  };
   return (
-    <Dialog title="Cancel this run?" onClose={onClose}>
-      <form onSubmit={submit} class="exec-form">
-        <p>Chunks that run now are stopped, and nothing more is started. What it has done stays. This cannot be undone; a fork can go on from here.</p>
-        <div>
-          <label class="label" for="cancel-reason">Reason <span class="hint">(optional, it is recorded)</span></label>
-          <input class="input" id="cancel-reason" value={reason} maxLength={500}
-            onInput={(event) => {
-              setReason(event.currentTarget.value);
-              renew();
-            }} />
-        </div>
-        {problem && <Trouble problem={problem} />}
-        <Buttons words="Cancel run" keep="Keep it" danger busy={busy} onClose={onClose} />
-      </form>
-    </Dialog>
+    <ActDialog
+      title="Cancel this run?" act="Cancel run" keep="Keep it" danger to={path("executions", info.id, "cancel")}
+      body={() => (reason ? { reason } : {})} onDone={() => {}} onClose={onClose}
+    >
+      <p>Chunks that run now are stopped, and nothing more is started. This cannot be undone; a fork can go on from here.</p>
+      <Optional label="Reason" hint="optional, it is recorded" onText={setReason} />
+    </ActDialog>
   );
 }
 
-function RetryDialog({ info, onClose }: { info: ExecutionInfo; onClose(): void }) {
-  const { busy, problem, send, renew } = useIntent();
+function RetryDialog({ info, onClose }: DialogProps) {
   const [force, setForce] = useState(false);
-  const submit = (event: Event): void => {
-    event.preventDefault();
-    send((idempotency, signal) => post(path("executions", info.id, "retry"), force ? { force } : {}, { idempotency, signal }), () => {
-      go({ view: "execution", id: info.id }); // what comes is not in the past
-      onClose();
-    });
-  };
   return (
-    <Dialog title="Run what has failed again?" onClose={onClose}>
-      <form onSubmit={submit} class="exec-form">
-        <p>It goes on from its state before the failure, with the same input. What was done before is not done again.</p>
-        {info.error && <p class="mono exec-error-text">{info.error.slice(0, 500)}</p>}
-        <label class="exec-check"><input type="checkbox" checked={force}
-          onChange={(event) => {
-            setForce(event.currentTarget.checked);
-            renew();
-          }} /> Even if the flow has changed since then</label>
-        {problem && <Trouble problem={problem} />}
-        <Buttons words="Retry" busy={busy} onClose={onClose} />
-      </form>
-    </Dialog>
+    <ActDialog
+      title="Run what has failed again?" act="Retry" to={path("executions", info.id, "retry")} body={() => (force ? { force } : {})}
+      onDone={() => go({ view: "execution", id: info.id })} // what comes is not in the past
+      onClose={onClose}
+    >
+      <p>It goes on from its state before the failure, with the same input. What was done before is not done again.</p>
+      {info.error && <p class="mono exec-error-text">{info.error.slice(0, 500)}</p>}
+      <label class="exec-check">
+        <input type="checkbox" checked={force} onChange={(event) => setForce(event.currentTarget.checked)} /> Even if the flow has changed since then
+      </label>
+    </ActDialog>
   );
 }
 
-function ForkDialog({ info, moment, onClose }: { info: ExecutionInfo; moment: number; onClose(): void }) {
-  const { busy, problem, send, renew } = useIntent();
+function ForkDialog({ info, moment, onClose }: DialogProps) {
   const [at] = useState(moment); // while it is open the run may go on
   const [id, setId] = useState("");
   const [state, setState] = useState("");
   const [wrong, setWrong] = useState("");
-  const submit = (event: Event): void => {
-    event.preventDefault();
-    const body: Record<string, unknown> = { at };
-    if (id.trim() !== "") body.id = id.trim();
-    if (state.trim() !== "") {
-      try {
-        const found = parseTyped(state);
-        if (typeof found !== "object" || found === null || Array.isArray(found)) throw new SyntaxError("write an object, such as {\"topic\": \"oars\"}");
-        body.state = found;
-      } catch (error) {
-        setWrong(error instanceof Error ? error.message : String(error));
-        return;
-      }
+  const body = (): object | null => {
+    const given = { at, id: id || undefined };
+    if (!state.trim()) return given;
+    try {
+      const found = parseTyped(state);
+      if (!isObject(found)) throw new SyntaxError('write an object, such as {"topic": "oars"}');
+      return { ...given, state: found };
+    } catch (error) {
+      setWrong((error as Error).message);
+      return null;
     }
-    send((idempotency, signal) => post<ExecutionInfo>(path("executions", info.id, "forks"), body, { idempotency, signal }), (made) => {
-      onClose();
-      go({ view: "execution", id: made.id });
-    });
   };
   return (
-    <Dialog title={`Fork at moment ${at.toLocaleString()}`} onClose={onClose}>
-      <form onSubmit={submit} class="exec-form">
-        <p>A new run begins with what this one had done up to moment {at.toLocaleString()}, and goes its own way from there. This run stays as it is.</p>
-        <div>
-          <label class="label" for="fork-id">Id of the new run <span class="hint">(optional)</span></label>
-          <input class="input mono" id="fork-id" value={id} maxLength={500} autocomplete="off" spellcheck={false}
-            onInput={(event) => {
-              setId(event.currentTarget.value);
-              renew();
-            }} />
-        </div>
-        <div>
-          <label class="label" for="fork-state">Change the state <span class="hint">(optional, JSON)</span></label>
-          <textarea class="input mono" id="fork-state" value={state} spellcheck={false} placeholder={'{"topic": "oars"}'} aria-invalid={wrong !== ""}
-            aria-describedby="fork-wrong"
-            onInput={(event) => {
-              setState(event.currentTarget.value);
-              setWrong("");
-              renew();
-            }} />
-          <p class="wrong" id="fork-wrong" role="alert">{wrong || " "}</p>
-        </div>
-        {problem && <Trouble problem={problem} />}
-        <Buttons words="Fork" busy={busy} onClose={onClose} />
-      </form>
-    </Dialog>
+    <ActDialog
+      title={`Fork at moment ${at.toLocaleString()}`} act="Fork" to={path("executions", info.id, "forks")} body={body}
+      onDone={(made) => go({ view: "execution", id: made.id })} onClose={onClose}
+    >
+      <p>A new run begins with what this one had done up to this moment, and goes its own way. This run stays as it is.</p>
+      <Optional label="Id of the new run" hint="optional" class="mono" onText={setId} />
+      <div>
+        <label class="label" for="fork-state">Change the state <span class="hint">(optional, JSON)</span></label>
+        <textarea class="input mono" id="fork-state" value={state} spellcheck={false} placeholder={'{"topic": "oars"}'}
+          aria-invalid={wrong !== ""} aria-describedby="fork-wrong"
+          onInput={(event) => {
+            setState(event.currentTarget.value);
+            setWrong("");
+          }} />
+        <p class="wrong" id="fork-wrong" role="alert">{wrong || " "}</p>
+      </div>
+    </ActDialog>
   );
 }

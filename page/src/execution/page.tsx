@@ -164,8 +164,8 @@ function Header({ info, moment, live }: { info: ExecutionInfo; moment: Moment; l
         <Actions info={info} moment={moment.number} live={live} />
       </div>
       <div class="exec-line exec-facts muted small">
-        <span>started <Ago at={info.created} /></span>
-        <span>{FINAL.has(info.status) ? "took" : "for"} <Taken info={info} /></span>
+        <span class="exec-since">started <Ago at={info.created} /></span>
+        <span class="exec-took">{FINAL.has(info.status) ? "took" : "for"} <Taken info={info} /></span>
         {info.parent !== null && <span class="cut">part of <Link to={{ view: "execution", id: info.parent }}>{info.parent}</Link></span>}
         {info.forked_from !== null && (
           <span class="cut">fork of <Link to={{ view: "execution", id: info.forked_from[0], moment: info.forked_from[1] }}>{info.forked_from[0]}</Link> at {info.forked_from[1].toLocaleString()} · <Link

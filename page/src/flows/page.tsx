@@ -52,17 +52,18 @@ export function FlowPage({ flow }: { flow: string }) {
         <h1 class="cut" title={flow.slice(0, 500)}>{line(flow, 200)}</h1>
         <Code has={contract.value.has_code} />
         <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.value.definition.slice(0, 12)}</span></span>
-        <span class="grow" />
         {info && <Counts flow={flow} counts={info.counts} />}
       </header>
       <div class="flow-grid">
         <Panel title="Graph" class="flow-graph">
           {drawing.problem !== null ? <Trouble problem={drawing.problem} onAgain={drawing.again} /> : <Graph drawing={drawing.value} drawingOf={drawingOf} />}
         </Panel>
-        <Panel title="Start a run" class="flow-begin">
-          <StartForm contract={contract.value} />
-        </Panel>
-        <Recent flow={flow} runs={recent} />
+        <div class="flow-side">
+          <Panel title="Start a run" class="flow-begin">
+            <StartForm contract={contract.value} />
+          </Panel>
+          <Recent flow={flow} runs={recent} />
+        </div>
         <Panel title="What it takes and gives" class="flow-contract">
           <ContractTables contract={contract.value} />
         </Panel>

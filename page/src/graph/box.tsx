@@ -59,15 +59,15 @@ export class Box extends Unchanging<BoxProps & { hasStates: boolean }> {
     const shown = `${count}${failed > 0 && total > 1 ? ` ${failed.toLocaleString("en")}✗` : ""}`;
     const badge = shown.length * 6.5 + 12;
     const extra = live
-      ? { role: "button" as const, tabIndex: 0, "aria-pressed": selected }
+      ? { role: "button" as const, tabindex: 0, "aria-pressed": selected }
       : { role: "img" as const };
     return (
       <g transform={`translate(${rect.x} ${rect.y})`}>
+        <title>{`${part.whole ? `${part.whole}\n` : ""}${label}${live && part.inside ? "\nOpens the run of this sub-flow" : ""}`}</title>
         <g
           class={`graph-box graph-${shape} ${state ? `is-${state} graph-has-state` : reached ? "graph-reached" : ""} ${selected ? "graph-selected" : ""} ${hasStates ? "" : "graph-plain"}`}
           data-key={rect.key} aria-label={label} {...extra}
         >
-          <title>{`${part.whole ? `${part.whole}\n` : ""}${label}${live && part.inside ? "\nOpens the run of this sub-flow" : ""}`}</title>
           <rect class="graph-ring" x={-4} y={-4} width={width + 8} height={height + 8} rx={12} />
           {state === "running" && <path class="graph-pulse" d={outline(shape, width, height)} />}
           <path class="graph-shape" d={outline(shape, width, height)} />
@@ -78,23 +78,25 @@ export class Box extends Unchanging<BoxProps & { hasStates: boolean }> {
           {lines.map((it, number) => (
             <text key={number} class={large && !number ? "graph-name" : "graph-small"} x={middle + (sign && !number ? SIGN / 2 : 0)} y={first + number * 15} font-size={large && !number ? LARGE : SMALL}>{it}</text>
           ))}
-          {shown && (
-            <g class="graph-count" aria-hidden="true">
-              <rect x={width - 14} y={-9} width={badge} height={18} rx={9} />
-              <text x={width - 14 + badge / 2} y={0.5}>{shown}</text>
-            </g>
-          )}
         </g>
+        {shown && (
+          <g class={`graph-count ${state ? `is-${state}` : ""}`} aria-hidden="true">
+            <rect x={width - 14} y={-9} width={badge} height={18} rx={9} />
+            <text x={width - 14 + badge / 2} y={0.5}>{shown}</text>
+          </g>
+        )}
         {inside && (
-          <g
-            class="graph-control" role="button" tabIndex={0} data-opens={rect.key} aria-expanded={inside === "open"} aria-label={`Inside of ${lines[0] ?? "this sub-flow"}`}
-            aria-busy={inside === "opening"}
-          >
+          <g>
             <title>{TITLES[inside]}</title>
-            <rect x={width - CONTROL} y={height / 2 - 12} width={24} height={24} rx={6} />
-            {inside === "opening" ? <text x={width - 16} y={height / 2 - 2}>…</text>
-              : inside === "failed" ? <text x={width - 16} y={height / 2 + 1}>!</text>
-              : <path d={`M${width - 21} ${height / 2}h10${inside === "open" ? "" : `M${width - 16} ${height / 2 - 5}v10`}`} />}
+            <g
+              class="graph-control" role="button" tabindex={0} data-opens={rect.key} aria-expanded={inside === "open"} aria-busy={inside === "opening"}
+              aria-label={`Inside of ${lines[0] ?? "this sub-flow"}${inside === "failed" ? ", it could not be read" : ""}`}
+            >
+              <rect x={width - CONTROL} y={height / 2 - 12} width={24} height={24} rx={6} />
+              {inside === "opening" ? <text x={width - 16} y={height / 2 - 2} aria-hidden="true">…</text>
+                : inside === "failed" ? <text x={width - 16} y={height / 2 + 1} aria-hidden="true">!</text>
+                : <path d={`M${width - 21} ${height / 2}h10${inside === "open" ? "" : `M${width - 16} ${height / 2 - 5}v10`}`} />}
+            </g>
           </g>
         )}
       </g>

@@ -16,6 +16,9 @@ export interface Standing {
 /** Boxes that have runs, or stand for those inside of their block. */
 const OWN = new Set(["chunk", "flow", "opener", "choice"]);
 
+/** Boxes for what comes from outside of the steps. */
+const OUTSIDE = new Set(["signal", "data", "error", "timer"]);
+
 export function stateOf(box: DrawnBox, states: States): OperatorState | undefined {
   for (const operator of box.operators) {
     const found = states.get(operator);
@@ -43,11 +46,17 @@ export function standing(drawing: Drawing, states: States, hasResult = false): S
     if (box.shape === "result" && hasResult && (before.get(box.key) ?? []).some((it) => gone(it) || !OWN.has(byKey.get(it)!.shape))) reached.add(box.key);
   }
   // against the lines, through boxes that have no runs
+  const hasOwn = (key: string): boolean => OWN.has(byKey.get(key)?.shape ?? "");
+  const canHave = (key: string): boolean => (before.get(key) ?? []).some((it) => gone(it) || !hasOwn(it));
   const stack = [...reached];
   while (stack.length) {
-    for (const source of before.get(stack.pop()!) ?? []) {
-      if (reached.has(source) || OWN.has(byKey.get(source)?.shape ?? "")) continue;
-      if (byKey.get(source)!.shape !== "start" && before.has(source) && !before.get(source)!.some((it) => gone(it) || !OWN.has(byKey.get(it)?.shape ?? ""))) continue;
+    const target = stack.pop()!;
+    for (const source of before.get(target) ?? []) {
+      if (reached.has(source) || hasOwn(source)) continue;
+      const { shape } = byKey.get(source)!, others = before.get(target)!.filter((it) => it !== source);
+      if (shape !== "start" && before.has(source) && !canHave(source)) continue;
+      // what could as well have come another way tells nothing of a signal
+      if (OUTSIDE.has(shape) && others.some((it) => gone(it) || !hasOwn(it))) continue;
       reached.add(source);
       stack.push(source);
     }

@@ -2,8 +2,6 @@
 import { idOf } from "../forms/question";
 import type { QuestionInfo, QuestionPage } from "../wire/types";
 
-export { idOf };
-
 /** How many questions are read at first, and how many more at a click. */
 export const FIRST = 50;
 

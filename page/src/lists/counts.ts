@@ -4,43 +4,31 @@ import { useChanges } from "../app/live";
 import { get } from "../wire/http";
 import { sinceOf, NO_FILTER, type Counts, type Range } from "./filter";
 
-/** Call something later, and not more often than every `pause` milliseconds. It waits while the page is hidden. */
+/** Call something later, and not more often than every `pause` milliseconds. */
 export function usePaced(run: () => Promise<void> | void, pause: number): () => void {
   const latest = useRef(run);
   latest.current = run;
-  const state = useRef({
-    timer: undefined as ReturnType<typeof setTimeout> | undefined, last: -Infinity, busy: false, again: false, over: false,
-  });
-  const start = useRef(() => {
-    const it = state.current;
-    if (it.timer !== undefined || it.over) return;
-    if (it.busy) {
-      it.again = true;
-      return;
-    }
-    const wait = Math.max(50, it.last + pause - performance.now());
-    it.timer = setTimeout(async () => {
-      it.timer = undefined;
-      it.busy = true;
+  const it = useRef({ timer: 0, last: -Infinity, busy: false, again: false }).current;
+  const start = (): void => {
+    it.again = it.busy;
+    if (it.busy) return;
+    it.busy = true;
+    it.timer = window.setTimeout(async () => {
       it.again = false;
-      try {
-        await latest.current();
-      } finally {
-        it.busy = false;
-        it.last = performance.now();
-        if (it.again) start.current();
-      }
-    }, wait);
-  });
+      await latest.current();
+      it.last = performance.now();
+      it.busy = false;
+      if (it.again) start();
+    }, Math.max(50, it.last + pause - performance.now()));
+  };
   useEffect(() => {
-    state.current.over = false;
+    it.busy = false;
     return () => {
-      state.current.over = true;
-      clearTimeout(state.current.timer);
-      state.current.timer = undefined;
+      clearTimeout(it.timer);
+      it.again = false;
     };
   }, []);
-  return start.current;
+  return start;
 }
 
 const kept = new Map<Range, Counts>();

@@ -21,7 +21,7 @@ export interface Filter {
   parent: string;
 }
 
-/** The same in words: how a filter stands in the address. What is not there does not limit. */
+/** The same in words: how a filter stands in the address. What is empty or not there does not limit. */
 export interface FilterWords {
   flow?: string; status?: string; text?: string; label?: string; range?: string; parent?: string;
 }
@@ -42,14 +42,9 @@ export function filterOf(words: FilterWords): Filter {
 }
 
 export function wordsOf(filter: Filter): FilterWords {
-  const words: FilterWords = {};
-  if (filter.flow) words.flow = filter.flow;
-  if (filter.status.length) words.status = filter.status.join(",");
-  if (filter.text) words.text = filter.text;
-  if (filter.labels.length) words.label = filter.labels.map((pair) => pair.map(escaped).join(":")).join(",");
-  if (filter.range) words.range = filter.range;
-  if (filter.parent) words.parent = filter.parent;
-  return words;
+  const { flow, status, text, labels, range, parent } = filter;
+  const label = labels.map((pair) => pair.map((it) => it.replace(/[\\,:]/g, "\\$&")).join(":")).join(",");
+  return { flow, status: status.join(","), text, label, range, parent };
 }
 
 /** A filter as one text: lists of the same filter are the same list. */
@@ -59,16 +54,8 @@ export function keyOf(filter: Filter): string {
 
 /** Labels are "name:value", several with commas between; a comma, a colon or "\" in one has a "\" before it. */
 function readLabels(text: string): [string, string][] {
-  const labels: [string, string][] = [];
-  for (const [pair] of text.matchAll(/(?:[^\\,]|\\.)+/gs)) {
-    const found = /^((?:[^\\:]|\\.)+):(.*)$/s.exec(pair);
-    if (found) labels.push([plain(found[1]!), plain(found[2]!)]);
-  }
-  return labels;
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\,:]/g, "\\$&");
+  const pairs = text.matchAll(/((?:[^\\,:]|\\.)+):((?:[^\\,]|\\.)*)/gs);
+  return [...pairs].map(([, name, value]) => [plain(name!), plain(value!)]);
 }
 
 function plain(text: string): string {

@@ -1,9 +1,9 @@
 /** What the list of runs is limited to: statuses with their numbers, flow, time, words and labels. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { LOOK, type Status } from "../status";
 import { keyOf, NO_FILTER, RANGES, STATUSES, type Filter, type Range } from "./filter";
 import { line } from "../values/text";
-import { shortId } from "./words";
+import { labelText, shortId } from "./words";
 
 interface FiltersProps {
   filter: Filter;
@@ -22,7 +22,7 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
     if (!chosen.delete(status)) chosen.add(status);
     onChange({ status: STATUSES.filter((it) => chosen.has(it)) });
   };
-  const names = [...new Set([...flows, ...(filter.flow ? [filter.flow] : [])])].sort();
+  const names = [...new Set([...flows, filter.flow])].filter(Boolean).sort();
   const limited = keyOf(filter) !== keyOf(NO_FILTER);
   return (
     <div class="list-filters" role="search" aria-label="Filter the runs">
@@ -40,22 +40,13 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
       </div>
       <div class="list-fields">
         <Search text={filter.text} onText={(text) => onChange({ text }, true)} />
-        <select
-          class="input list-flows" aria-label="Flow" value={filter.flow}
-          onChange={(event) => onChange({ flow: event.currentTarget.value })}
-        >
-          <option value="">All flows</option>
-          {names.map((name) => <option key={name} value={name}>{line(name, 80)}</option>)}
-        </select>
-        <select
-          class="input list-range" aria-label="Started" value={filter.range}
-          onChange={(event) => onChange({ range: event.currentTarget.value as Range })}
-        >
-          {Object.entries(RANGES).map(([range, { word }]) => <option key={range} value={range}>{word}</option>)}
-        </select>
+        <Choice label="Flow" class="list-flows" value={filter.flow} onChange={(flow) => onChange({ flow })}
+          options={[["", "All flows"], ...names.map((name) => [name, line(name, 80)] as const)]} />
+        <Choice label="Started" class="list-range" value={filter.range} onChange={(range) => onChange({ range: range as Range })}
+          options={Object.entries(RANGES).map(([range, { word }]) => [range, word] as const)} />
         {filter.labels.map(([name, value]) => (
           <Limit
-            key={name} text={`${line(name, 30)}: ${line(value, 40)}`}
+            key={name} text={labelText(name, value)}
             onRemove={() => onChange({ labels: filter.labels.filter(([it]) => it !== name) })}
           />
         ))}
@@ -70,6 +61,16 @@ export function Filters({ filter, sums, flows, onChange }: FiltersProps) {
   );
 }
 
+function Choice({ label, class: look, value, options, onChange }: {
+  label: string; class: string; value: string; options: readonly (readonly [string, string])[]; onChange(value: string): void;
+}) {
+  return (
+    <select class={`input ${look}`} aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+      {options.map(([key, words]) => <option key={key} value={key}>{words}</option>)}
+    </select>
+  );
+}
+
 function Limit({ text, onRemove }: { text: string; onRemove: () => void }) {
   return (
     <button type="button" class="list-limit" aria-label={`Without the filter ${text}`} onClick={onRemove}>
@@ -80,32 +81,17 @@ function Limit({ text, onRemove }: { text: string; onRemove: () => void }) {
 
 function Search({ text, onText }: { text: string; onText: (text: string) => void }) {
   const [typed, setTyped] = useState(text);
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const sent = useRef(text);
+  useEffect(() => setTyped(text), [text]); // it was changed elsewhere: by a link, or the history
   useEffect(() => {
-    if (text !== sent.current) setTyped(text); // it was changed elsewhere: by a link, or the history
-    sent.current = text;
-  }, [text]);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const send = (value: string): void => {
-    clearTimeout(timer.current);
-    sent.current = value;
-    onText(value);
-  };
+    if (typed === text) return;
+    const timer = setTimeout(() => onText(typed), PAUSE);
+    return () => clearTimeout(timer);
+  }, [typed]);
   return (
     <input
-      id="list-search" class="input list-search" type="search"
+      class="input list-search" type="search" maxLength={500} value={typed} autocomplete="off" spellcheck={false}
       aria-label="Search by the beginning of an id or a label, or by a word of the error"
-      placeholder="Id, label or word of the error" maxLength={500} value={typed} autocomplete="off" spellcheck={false}
-      onInput={(event) => {
-        const { value } = event.currentTarget;
-        setTyped(value);
-        clearTimeout(timer.current);
-        timer.current = setTimeout(() => send(value), PAUSE);
-      }}
-      onKeyDown={(event) => {
-        if (event.key === "Enter") send(event.currentTarget.value);
-      }}
+      placeholder="Id, label or word of the error" onInput={(event) => setTyped(event.currentTarget.value)}
     />
   );
 }

@@ -1,10 +1,10 @@
 /** Reads the open questions, and keeps what was read up to date. */
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { answer as send } from "../forms/question";
+import { answer as send, idOf } from "../forms/question";
 import { get, isSignedIn, onSignIn, problemOf } from "../wire/http";
 import type { Problem, QuestionInfo, QuestionPage } from "../wire/types";
-import { FIRST, idOf, merged, swept, type Asked } from "./asked";
+import { FIRST, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
 
 let shown: readonly Asked[] | null = null;

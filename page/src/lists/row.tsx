@@ -1,13 +1,12 @@
 /** One row of the list of runs. */
 import { Component } from "preact";
-import { useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { ago, duration, exact } from "../app/time";
-import { Mark } from "../app/ui";
+import { duration } from "../app/time";
+import { Ago, Mark } from "../app/ui";
 import { line } from "../values/text";
 import type { ExecutionInfo } from "../wire/types";
 import type { Filter } from "./filter";
-import { labelsOf, shortId, taken, what } from "./words";
+import { labelsOf, labelText, shortId, taken, what } from "./words";
 
 interface RowProps {
   /** undefined: it is on its way. */
@@ -54,79 +53,34 @@ function Drawn({ info, number, height, at, filter, active, gone, onLabel }: RowP
     >
       <span role="gridcell" class="list-status"><Mark status={info.status} /></span>
       <span role="gridcell" class="list-name">
-        <Link class="list-link" to={{ view: "execution", id: info.id }} tabIndex={tab} title={info.id.slice(0, 600)}>
+        <Link key={info.id} class="list-link" to={{ view: "execution", id: info.id }} tabIndex={tab} title={info.id.slice(0, 600)}>
           <span class="list-flow">{line(info.flow, 100)}</span> <span class="list-id">{shortId(info.id)}</span>
         </Link>
-        <Copy text={info.id} tab={tab} />
       </span>
       <span role="gridcell" class="list-what">
         {said.text && (
-          <span class={`list-note ${said.tone}`} title={info.error ? info.error.slice(0, 2000) : undefined}>
+          <span class={`list-note ${said.tone}`} title={info.error?.slice(0, 2000)}>
             {said.tone === "ask" && <span aria-hidden="true">? </span>}
             {said.text}
           </span>
         )}
         {labels.slice(0, LABELS).map(([name, value]) => {
           const chosen = filter.labels.some(([key, it]) => key === name && it === value);
-          const shown = `${line(name, 30)}: ${line(value, 40)}`;
-          return chosen
-            ? <span key={name} class="list-label" data-chosen>{shown}</span>
-            : (
-              <button
-                key={name} type="button" class="list-label" tabIndex={tab} onClick={() => onLabel(name, value)}
-                title={`Only runs with ${name}: ${value}`.slice(0, 600)}
-              >{shown}</button>
-            );
+          return (
+            <button
+              key={name} type="button" class="list-label" data-chosen={chosen || undefined} tabIndex={tab}
+              onClick={() => onLabel(name, value)} title={`Only runs with ${name}: ${value}`.slice(0, 600)}
+            >
+              {labelText(name, value)}
+            </button>
+          );
         })}
         {labels.length > LABELS && (
-          <span class="list-more" title={labels.slice(LABELS).map((it) => it.join(": ")).join("\n").slice(0, 2000)}>
-            +{labels.length - LABELS}
-          </span>
+          <span class="list-more" title={line(Object.fromEntries(labels.slice(LABELS)), 600)}>+{labels.length - LABELS}</span>
         )}
       </span>
-      <span role="gridcell" class="list-age">
-        <time dateTime={new Date(info.created * 1000).toISOString()} title={exact(info.created)}>
-          {ago(info.created, at)}
-        </time>
-      </span>
+      <span role="gridcell" class="list-age"><Ago at={info.created} /></span>
       <span role="gridcell" class="list-took">{info.status === "created" ? "" : duration(taken(info, at))}</span>
     </div>
   );
-}
-
-/** A button that copies a text. */
-export function Copy({ text, tab = 0 }: { text: string; tab?: number }) {
-  const [done, setDone] = useState(false);
-  const copy = async (): Promise<void> => {
-    setDone(await copied(text));
-    setTimeout(() => setDone(false), 1500);
-  };
-  return (
-    <button
-      type="button" class="list-copy" tabIndex={tab} aria-label={done ? "Copied" : "Copy the id"} title="Copy the id"
-      onClick={copy}
-    >
-      {done ? <span aria-hidden="true">✓</span> : (
-        <svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
-          <rect x="2.5" y="2.5" width="8" height="8" rx="1.5" /><path d="M13.5 5.5v6.5a1.5 1.5 0 0 1-1.5 1.5H5.5" />
-        </svg>
-      )}
-    </button>
-  );
-}
-
-async function copied(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // without https, browsers have only the old way
-    const area = document.createElement("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
 }

@@ -5,13 +5,12 @@ import { Link } from "../app/link";
 import { useChanges, useConnection } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
 import { Trouble, useNow } from "../app/ui";
-import { get, HttpError, onSignIn, path, problemOf } from "../wire/http";
-import type { ExecutionInfo, ExecutionPage } from "../wire/types";
+import { onSignIn, problemOf } from "../wire/http";
 import { useCounts, usePaced } from "./counts";
 import { countable, countsOf, filterOf, keyOf, NO_FILTER, STATUSES, wordsOf, type Filter } from "./filter";
 import { Filters } from "./filters";
 import { Row } from "./row";
-import { MOST_ROWS, Rows } from "./rows";
+import { MOST_ROWS, Rows, SERVER } from "./rows";
 import { useRowHeight, useWindow } from "./window";
 import { count } from "./words";
 
@@ -30,22 +29,9 @@ onSignIn((signedIn) => {
   if (!signedIn) kept.clear();
 });
 
-const source = {
-  page: (query: Record<string, string | number | string[] | undefined>) => get<ExecutionPage>("executions", query),
-  async one(id: string): Promise<ExecutionInfo | null> {
-    try {
-      return await get<ExecutionInfo>(path("executions", id));
-    } catch (error) {
-      if (error instanceof HttpError && error.problem.status === 404) return null;
-      throw error;
-    }
-  },
-  now: () => Date.now() / 1000,
-};
-
 function rowsOf(filter: Filter): Rows {
   const key = keyOf(filter);
-  const found = kept.get(key) ?? new Rows(filter, source);
+  const found = kept.get(key) ?? new Rows(filter, SERVER);
   kept.delete(key);
   kept.set(key, found);
   for (const old of [...kept.keys()].slice(0, -MOST_KEPT)) kept.delete(old);
@@ -67,7 +53,7 @@ export function Runs({ route }: { route: RunsRoute }) {
   const total = !list.more ? here : known !== null ? Math.max(known, here + 1) : null;
   const shown = Math.min(total ?? here + BELOW, MOST_ROWS);
 
-  const { height } = useRowHeight(2.5, 4.25);
+  const height = useRowHeight(2.5, 4.25);
   const space = useRef<HTMLDivElement>(null);
   const grid = useRef<HTMLDivElement>(null);
   const pointed = useRef(-Infinity);
@@ -116,12 +102,8 @@ export function Runs({ route }: { route: RunsRoute }) {
   // The same place as before, for who comes back; the top for another filter.
   useLayoutEffect(() => {
     if (place.current && list.place > 0) view.scrollTo(list.place);
-    else if (!place.current && view.place() > 0) view.toTop();
-    if (place.current && list.focused) grid.current?.focus({ preventScroll: true });
+    else if (!place.current && view.place() > 0) scrollTo(0, 0);
     place.current = false;
-    return () => {
-      list.focused = grid.current !== null && grid.current.contains(document.activeElement);
-    };
   }, [list]);
 
   // Rows have come or gone above what is read: it stays where it is.
@@ -150,36 +132,25 @@ export function Runs({ route }: { route: RunsRoute }) {
   }, [filter]);
   const showNew = (): void => {
     list.show();
-    view.toTop();
+    scrollTo(0, 0);
   };
 
-  const activeRow = list.active === null ? -1 : list.rows.findIndex((row) => row.id === list.active);
-  const choose = (row: number): void => {
-    const found = list.rows[Math.max(0, Math.min(row, here - 1))];
-    if (found === undefined) return;
-    list.active = found.id;
-    view.reveal(Math.max(0, Math.min(row, here - 1)), columnsHeight(grid.current));
-    draw((it) => it + 1);
-  };
+  const active = list.active === null ? -1 : list.rows.findIndex((row) => row.id === list.active);
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.target !== grid.current || event.ctrlKey || event.metaKey || event.altKey) return;
-    const active = activeRow;
-    const start = Math.max(0, Math.ceil(view.place()));
-    const screen = Math.max(1, Math.floor(innerHeight / height) - 3);
-    const moves: Record<string, () => void> = {
-      ArrowDown: () => choose(active < 0 ? start : active + 1),
-      ArrowUp: () => choose(active < 0 ? start : active - 1),
-      PageDown: () => choose((active < 0 ? start : active) + screen),
-      PageUp: () => choose((active < 0 ? start : active) - screen),
-      Home: () => choose(0),
-      End: () => choose(here - 1),
-      Enter: () => list.active !== null && go({ view: "execution", id: list.active }),
-      "/": () => document.getElementById("list-search")?.focus(),
+    if (event.key === "Enter" && list.active !== null) go({ view: "execution", id: list.active });
+    const start = Math.ceil(view.place());
+    const moves: Record<string, number> = {
+      ArrowDown: active < 0 ? start : active + 1, ArrowUp: active < 0 ? start : active - 1, Home: 0, End: here - 1,
     };
-    const move = moves[event.key];
-    if (move === undefined) return;
+    const wanted = moves[event.key];
+    if (wanted === undefined || !here) return;
     event.preventDefault();
-    move();
+    const row = Math.max(0, Math.min(wanted, here - 1));
+    list.active = list.rows[row]!.id;
+    if (row < first || row > last) view.scrollTo(row - 1);
+    document.getElementById(`list-row-${row}`)?.scrollIntoView({ block: "nearest" });
+    draw((it) => it + 1);
   };
 
   // A row that leaves the view becomes one that enters it, but for the one where the keyboard may be.
@@ -246,7 +217,7 @@ export function Runs({ route }: { route: RunsRoute }) {
             ref={grid} class="list-grid" role="grid" tabIndex={0}
             aria-label="Runs. Arrow keys choose a run, Enter opens it."
             aria-rowcount={total === null ? -1 : total + 1} aria-busy={list.loading && !here} aria-colcount={5}
-            aria-activedescendant={activeRow >= first && activeRow <= last ? `list-row-${activeRow}` : undefined}
+            aria-activedescendant={active >= first && active <= last ? `list-row-${active}` : undefined}
             onKeyDown={onKeyDown}
             onPointerMove={() => { pointed.current = performance.now(); }}
             onPointerDown={() => { pointed.current = performance.now(); }}
@@ -273,9 +244,4 @@ export function Runs({ route }: { route: RunsRoute }) {
       </p>
     </section>
   );
-}
-
-function columnsHeight(grid: HTMLElement | null): number {
-  const columns = grid?.firstElementChild;
-  return columns instanceof HTMLElement ? columns.offsetHeight : 0;
 }

@@ -6,48 +6,31 @@ import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
 import { Ago, Trouble, useNow } from "../app/ui";
 import { Asking, titleOf } from "../forms/asking";
+import { idOf } from "../forms/question";
 import { line } from "../values/text";
-import { idOf, type Asked } from "./asked";
+import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { shortId } from "./words";
 
-/** After so long without a key, a pointer or a touch nobody reads here. */
-const ALONE = 30_000;
-
 export function Waiting() {
   const { shown, open, more, problem } = useQuestions();
-  const [chosen, setChosen] = useState<ReadonlySet<string> | null>(null);
-  const oldest = useRef("");
   const list = useRef<HTMLUListElement>(null);
   const closed = (shown?.length ?? 0) - open;
 
   useEffect(() => {
     sweep(); // from the last time
     void readQuestions();
+    const hidden = (): void => {
+      if (document.hidden) sweep(); // nobody sees that it moves
+    };
+    document.addEventListener("visibilitychange", hidden);
+    return () => document.removeEventListener("visibilitychange", hidden);
   }, []);
-  useSweepAlone();
 
-  // The oldest question is unfolded at first: with one question, that is all there is to do here.
-  const first = shown?.find((it) => it.closed === "");
-  if (oldest.current === "" && first !== undefined) oldest.current = idOf(first.question);
-  const unfolded = chosen ?? new Set([oldest.current]);
-
-  const fold = (id: string, isOpen: boolean): void => {
-    const next = new Set(unfolded);
-    if (isOpen) next.add(id);
-    else next.delete(id);
-    setChosen(next);
-  };
   const goOn = (): void => {
-    const next = shown?.find((it) => it.closed === "");
-    if (next === undefined) return;
-    const id = idOf(next.question);
-    fold(id, true);
-    requestAnimationFrame(() => {
-      const card = list.current?.querySelector(`[data-question="${CSS.escape(id)}"]`);
-      const field = card?.querySelector<HTMLElement>("form input, form select, form textarea, form button");
-      (field ?? card?.querySelector<HTMLElement>("button"))?.focus();
-    });
+    const next = list.current?.querySelector<HTMLElement>(".ask-fold:enabled");
+    next?.focus();
+    if (next?.getAttribute("aria-expanded") === "false") next.click();
   };
 
   return (
@@ -79,15 +62,9 @@ export function Waiting() {
       )}
       {shown !== null && shown.length > 0 && (
         <ul class="ask-list" ref={list}>
-          {shown.map((it) => {
-            const id = idOf(it.question);
-            return (
-              <Card
-                key={id} id={id} asked={it} unfolded={unfolded.has(id)} onFold={(isOpen) => fold(id, isOpen)}
-                onNext={open > 0 ? goOn : undefined}
-              />
-            );
-          })}
+          {shown.map((it, place) => (
+            <Card key={idOf(it.question)} asked={it} first={place === 0} onNext={open > 0 ? goOn : undefined} />
+          ))}
         </ul>
       )}
       {more && <p class="ask-more"><button class="button" type="button" onClick={readMore}>Show more</button></p>}
@@ -95,35 +72,9 @@ export function Waiting() {
   );
 }
 
-/** What is answered goes by itself when nobody can be looking: the page is hidden, or nothing was touched for long. */
-function useSweepAlone(): void {
-  useEffect(() => {
-    let touched = performance.now();
-    const touch = (): void => {
-      touched = performance.now();
-    };
-    const hide = (): void => {
-      if (document.hidden) sweep();
-    };
-    const timer = setInterval(() => {
-      if (performance.now() - touched > ALONE) sweep();
-    }, 5000);
-    const kinds = ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"];
-    for (const kind of kinds) addEventListener(kind, touch, { passive: true });
-    document.addEventListener("visibilitychange", hide);
-    return () => {
-      clearInterval(timer);
-      for (const kind of kinds) removeEventListener(kind, touch);
-      document.removeEventListener("visibilitychange", hide);
-    };
-  }, []);
-}
-
-interface CardProps {
-  id: string; asked: Asked; unfolded: boolean; onFold: (unfolded: boolean) => void; onNext?: () => void;
-}
-
-function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: CardProps) {
+function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; first: boolean; onNext?: () => void }) {
+  // The oldest question is unfolded: with one question, that is all there is to do here.
+  const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
   const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
@@ -136,14 +87,14 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
     body.current?.querySelector("button")?.focus({ preventScroll: true });
   }, [closed]);
   const isShown = unfolded && (closed === "" || height.current > 0);
-  const words = closed === "mine" ? "Answered" : "Not open any more: it was answered elsewhere, or is over";
+  const words = closed === "mine" ? "Answered" : "Answered elsewhere, or over";
   const summary = closed ? words : question.payload === null ? "" : line(question.payload, 200);
   return (
-    <li class={`card ask-card ${closed ? "ask-closed" : ""}`} data-question={id}>
+    <li class={`card ask-card ${closed ? "ask-closed" : ""}`}>
       <div class="ask-head">
         <button
           class="ask-fold" type="button" aria-expanded={isShown} disabled={closed !== ""}
-          onClick={() => onFold(!unfolded)}
+          onClick={() => setUnfolded(!unfolded)}
         >
           <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
           <span class="ask-title">{titleOf(question)}</span>

@@ -23,12 +23,17 @@ export function labelsOf(info: ExecutionInfo): [string, string][] {
   return Object.entries(info.labels).filter(([name]) => name !== KEY_LABEL);
 }
 
+/** A label as it is shown. */
+export function labelText(name: string, value: string): string {
+  return `${line(name, 30)}: ${line(value, 40)}`;
+}
+
 export interface What { text: string; tone: "error" | "ask" | "wait" | "warn" | "" }
 
 /** What there is to say about an execution beside its status: why it failed, what it waits for, that nobody runs it. */
 export function what(info: ExecutionInfo, now: number): What {
   if (info.error) return { text: line(info.error, 240), tone: info.status === "cancelled" ? "" : "error" };
-  if (info.questions) return { text: info.questions === 1 ? "1 question" : `${info.questions} questions`, tone: "ask" };
+  if (info.questions) return { text: count(info.questions, "question"), tone: "ask" };
   if (info.due !== null && info.status === "waiting") {
     return { text: info.due > now ? `due ${ago(info.due, now)}` : "due", tone: "wait" };
   }
@@ -38,6 +43,6 @@ export function what(info: ExecutionInfo, now: number): What {
   return { text: "", tone: "" };
 }
 
-export function count(number: number, one: string, many = `${one}s`): string {
-  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+export function count(number: number, one: string): string {
+  return `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
 }

@@ -16,12 +16,12 @@ const TICKS = [
 /** An idle time that is shortened: where it is on the axis, and how long it was, in seconds. */
 export interface Gap { start: number; end: number; seconds: number }
 
-/** How many of the ascending `values` are at most `value`. */
-export function upTo(values: readonly number[], value: number): number {
+/** How many of the ascending `values` are at most `value`; `of` says what counts of each. */
+export function upTo<T = number>(values: readonly T[], value: number, of: (it: T) => number = Number): number {
   let low = 0, high = values.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (values[middle]! <= value) low = middle + 1;
+    if (of(values[middle]!) <= value) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -207,37 +207,28 @@ class At implements Moment {
     return (this.#runs ??= new Runs(this.all.order, this.all.lines, upTo(this.all.begins, this.number), this.number));
   }
   get operators(): ReadonlyMap<string, OperatorState> {
-    if (this.#operators === undefined) {
-      this.#operators = new Map();
-      for (const [id, counts] of this.all.operators) {
-        const view = counts.views.at(this.number);
-        if (view !== undefined) this.#operators.set(id, view);
-      }
-    }
-    return this.#operators;
+    return (this.#operators ??= there(this.all.operators, (it) => it.views.at(this.number)));
   }
   get questions(): ReadonlyMap<string, Question> {
-    if (this.#questions === undefined) {
-      this.#questions = new Map();
-      for (const [id, versions] of this.all.questions) {
-        const question = versions.at(this.number);
-        if (question) this.#questions.set(id, question);
-      }
-    }
-    return this.#questions;
+    return (this.#questions ??= there(this.all.questions, (it) => it.at(this.number)));
   }
   get state(): ReadonlyMap<string, unknown> {
     if (this.#state === undefined) {
-      const found: [string, Value][] = [];
-      for (const [key, versions] of this.all.keys) {
-        const value = versions.at(this.number);
-        if (value) found.push([key, value]);
-      }
-      found.sort((one, other) => one[1].place - other[1].place);
+      const found = [...there(this.all.keys, (it) => it.at(this.number))].sort(([, one], [, other]) => one.place - other.place);
       this.#state = new Map(found.map(([key, value]) => [key, value.get()]));
     }
     return this.#state;
   }
+}
+
+/** A map of what there is of each of these. */
+function there<T, V>(all: ReadonlyMap<string, T>, of: (it: T) => V | null | undefined): Map<string, V> {
+  const found = new Map<string, V>();
+  for (const [key, it] of all) {
+    const value = of(it);
+    if (value !== null && value !== undefined) found.set(key, value);
+  }
+  return found;
 }
 
 /** A track without frames. */
@@ -302,15 +293,8 @@ export class Fold implements Track {
 
   items(moment: number): readonly StreamItem[] {
     const all = this.#all.items;
-    let low = 0, high = all.length;
-    if (all.length && all[high - 1]!.frame > moment) {
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (all[middle]!.frame <= moment) low = middle + 1;
-        else high = middle;
-      }
-    } else low = high;
-    if (this.#shown.length !== low || this.#shown[0] !== all[0]) this.#shown = all.slice(0, low);
+    const count = upTo(all, moment, (it) => it.frame);
+    if (this.#shown.length !== count || this.#shown[0] !== all[0]) this.#shown = all.slice(0, count);
     return this.#shown;
   }
 
@@ -321,13 +305,7 @@ export class Fold implements Track {
     if (number >= this.last) return frames.length - 1;
     const direct = number - frames[0]!.number;
     if (frames[direct]?.number === number) return direct;
-    let low = 0, high = frames.length; // there is a hole where a compaction was faster than the reader
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (frames[middle]!.number <= number) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return upTo(frames, number, (it) => it.number) - 1; // there is a hole where a compaction was faster than the reader
   }
 
   #take(frame: Frame): void {

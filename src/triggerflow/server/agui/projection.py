@@ -6,8 +6,10 @@ event that opens something is followed by one that closes it, however the run en
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +44,8 @@ MAX_EVENT = 8 * 1024 * 1024
 PIECE = 64 * 1024
 #: Fields of an item beside its text are told with the message up to so many bytes.
 MAX_ABOUT = 4096
+#: How many messages and calls of an answer can be taken back.
+MAX_TAKEN_BACK = 1000
 #: For an execution that has ended.
 FINAL = ("completed", "failed", "cancelled")
 #: The fields of a usage, and the key of it in the meta data of a response.
@@ -113,16 +117,19 @@ class _Speaker:
         self.calls: dict[int | str, _Call] = {}
         #: the message that holds the tool calls of the answer
         self.parent = ""
-        #: what there was of this answer
-        self.said: list[str] = []
-        self.thought_said = False
-        self.messages: list[str] = []
-        self.called: list[str] = []
+        self.begin_answer()
 
     def begin_answer(self) -> None:
         """What comes belongs to another answer."""
-        self.parent, self.thought_said = "", False
-        self.said, self.messages, self.called = [], [], []
+        self.parent = ""
+        #: what there was of the answer: a digest of its text, and the newest of its messages and calls
+        self.said, self.has_said, self.has_thought = blake2b(), False, False
+        self.messages: deque[str] = deque(maxlen=MAX_TAKEN_BACK)
+        self.called: deque[str] = deque(maxlen=MAX_TAKEN_BACK)
+
+    def has_told(self, text: str) -> bool:
+        """Whether the answer so far is this text."""
+        return self.has_said and self.said.digest() == blake2b(text.encode()).digest()
 
 
 class Projection:
@@ -387,7 +394,7 @@ class Projection:
         is_own = frame.record.get("run") == number
         error = frame.record.get("error") if is_own and frame.kind == "failed" else None
         if run.sub_flow:
-            self._close_sub(run.sub_flow)
+            self._close_sub(run)
             if is_own and frame.kind in ("completed", "paused"):
                 self._event("SUBAGENT_FINISHED", subagentRunId=run.shown)
             else:
@@ -398,10 +405,11 @@ class Projection:
             own: dict[str, Any] = {"run": number, **({"failed": _message(error)} if error else {})}
             self._event("STEP_FINISHED", stepName=run.shown, metadata={OWN: own})
 
-    def _close_sub(self, sub_flow: str) -> None:
+    def _close_sub(self, run: _Run) -> None:
         """Close what a sub-flow was saying."""
-        id = self._subs.pop(sub_flow, None)
-        for key in [key for key, speaker in self._speakers.items() if speaker.owner == id]:
+        if self._subs.get(run.sub_flow) == run.shown:
+            del self._subs[run.sub_flow]
+        for key in [key for key, speaker in self._speakers.items() if speaker.owner == run.shown]:
             self._close_speaker(key)
 
     def _close_all(self, asked_by: Mapping[str, list[str]] | None = None) -> None:
@@ -488,7 +496,7 @@ class Projection:
             case Calls(pieces=pieces):
                 self._call(speaker, pieces)
             case Message(text=text, calls=calls):
-                if text and "".join(speaker.said) != text:  # it may have been streamed before
+                if text and not speaker.has_told(text):  # it may have been streamed before
                     self._whole_text(speaker, text)
                 self._call(speaker, [it for it in calls if it.id is None or it.id not in self._calls])
                 self._close(speaker)
@@ -496,11 +504,11 @@ class Projection:
             case ToolResult(call=call, content=content):
                 self._tool_result(speaker, call, content)
             case AnswerEnded(text=text, reasoning=True):
-                if text and not speaker.thought_said:
+                if text and not speaker.has_thought:
                     self._thought(speaker, text)
                 self._end_thought(speaker)
             case AnswerEnded(text=text):
-                if text and not speaker.said:
+                if text and not speaker.has_said:
                     self._whole_text(speaker, text)
                 self._close(speaker)
                 speaker.begin_answer()
@@ -540,7 +548,8 @@ class Projection:
                 metadata={OWN: own} if own else None,
             )
             self._has_spoken = True
-        speaker.said.append(text.delta)
+        speaker.said.update(text.delta.encode())
+        speaker.has_said = True
         self._content("TEXT_MESSAGE_CONTENT", "messageId", speaker.text, text.delta)
 
     def _whole_text(self, speaker: _Speaker, text: str) -> None:
@@ -568,7 +577,7 @@ class Projection:
             self._event(
                 "REASONING_MESSAGE_START", messageId=speaker.thought, role="reasoning", subagentRunId=owner
             )  # fmt: skip
-        speaker.thought_said = True
+        speaker.has_thought = True
         self._content("REASONING_MESSAGE_CONTENT", "messageId", speaker.thought, delta)
 
     def _end_thought(self, speaker: _Speaker) -> None:
@@ -655,7 +664,7 @@ class Projection:
 
     def _take_back(self, speaker: _Speaker) -> None:
         """The answer is void. The protocol has no word for it, so the application is told what to take away."""
-        messages, called = speaker.messages, speaker.called
+        messages, called = list(speaker.messages), list(speaker.called)
         self._close(speaker, {"withdrawn": True})
         speaker.begin_answer()
         if messages or called:

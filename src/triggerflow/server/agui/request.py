@@ -101,11 +101,14 @@ async def _resume(
         raise refused("bad_request", "an interrupt is answered twice")
     backend, id = view.backend, first.execution
     at = await _asked_at(view, flow, given.thread_id, first)
-    asked_then = {it.id for it in at.questions}
+    asked_then = {it.id: it for it in at.questions}
     for it in asked:
         if it.question not in asked_then:
             raise _unknown(f"there is no interrupt {it.id[:200]!r} here")
-    still_open = asked_then & await _open_questions(backend, id)
+    open_now = {it.id: it.since for it in await open_questions(backend, id)}
+    still_open = {
+        key for key, it in asked_then.items() if key in open_now and (it.since is None or open_now[key] <= it.since)
+    }
     left = sorted(still_open - {it.question for it in asked})
     if left:
         names = ", ".join(repr(Asked(id, first.moment, it).id) for it in left[:10])
@@ -123,9 +126,10 @@ async def _resume(
         if info.status in FINAL and any(entry.status == "cancelled" for entry in entries):
             return info, at  # nobody waits for the other answers
         for it, entry in zip(asked, entries, strict=True):
-            if entry.status == "resolved":
+            is_asked_again = it.question in open_now and it.question not in still_open
+            if entry.status == "resolved" and not is_asked_again:
                 answer = Answer(question=it.question, value=entry.payload)
-                await backend.act(id, answer, request=_request(id, it.question, entry.payload))
+                await backend.act(id, answer, request=_request(*it, entry.payload))
     except TriggerFlowError as error:
         raise _conflict(error) from None
     return await backend.get(id), at
@@ -150,11 +154,6 @@ async def _asked_at(view: View, flow: str, thread: str, asked: Asked) -> StateIn
     if info.flow != flow or info.labels.get(THREAD_LABEL) != thread or asked.moment > info.frames:
         raise missing
     return await view.backend.state_at(asked.execution, asked.moment)
-
-
-async def _open_questions(backend: Backend, id: str) -> set[str]:
-    """The ids of the open questions of an execution, those of its sub-flows included."""
-    return {it.id for it in await open_questions(backend, id)}
 
 
 async def open_questions(backend: Backend, id: str) -> list[QuestionInfo]:

@@ -22,6 +22,8 @@ logger = logging.getLogger("triggerflow.server")
 
 #: In how many seconds to look again whether an execution that has asked waits, if no frame can tell.
 LOOK_AGAIN = 0.5
+#: How many frames are read between two turns of other tasks.
+AT_ONCE = 250
 
 
 class AgentRun:
@@ -67,10 +69,14 @@ class AgentRun:
                 stream.lag = feed.newest - to
                 if to > number:
                     number = to
-                    for event in decoder.feed(data):
-                        if event.event == FRAME:
-                            projection.take(decode(event.data))
-                    yield projection.flush()
+                    events = decoder.feed(data)
+                    for begin in range(0, len(events), AT_ONCE):
+                        if stream.why:
+                            break
+                        for event in events[begin : begin + AT_ONCE]:
+                            if event.event == FRAME:
+                                projection.take(decode(event.data))
+                        yield projection.flush()
                 elif feed.error is not None:
                     raise feed.error.with_traceback(None)
                 elif number >= self._least and projection.has_ended:
