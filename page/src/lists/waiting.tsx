@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
-import { Ago, Trouble, useNow } from "../app/ui";
+import { Ago, Loading, Trouble, useNow } from "../app/ui";
 import { SchemaForm } from "../forms/form";
 import { idOf, usePayload } from "../forms/question";
 import { line } from "../values/text";
@@ -49,16 +49,11 @@ export function Waiting() {
           Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
-      {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
-      {shown === null && problem === null && (
-        <ul class="ask-list" aria-hidden="true">
-          {[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}
-        </ul>
-      )}
+      {shown === null && (problem ? <Trouble problem={problem} onAgain={() => void readQuestions()} /> : <Loading lines={12} />)}
       {shown?.length === 0 && (
         <div class="list-empty">
           <h2>Nobody waits for you</h2>
-          <p>When a run asks something, it appears here, and you can answer it in place.</p>
+          <p>What a run asks appears here, to be answered in place.</p>
           <Link class="button" to={{ view: "runs" }}>See the runs</Link>
         </div>
       )}
@@ -78,6 +73,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
   // The oldest question is unfolded: with one question, that is all there is to do here.
   const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
+  const title = line(question.type || question.chunk || "Question", 120);
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
@@ -98,7 +94,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
           onClick={() => setUnfolded(!unfolded)}
         >
           <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
-          <span class="ask-title">{titleOf(question)}</span>
+          <span class="ask-title">{title}</span>
           {!isShown && <span class="ask-summary">{summary}</span>}
         </button>
         <span class="ask-facts">
@@ -120,7 +116,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </p>
       </div>
       {isShown && (closed === "" ? (
-        <div class="ask-body" ref={body}><Answering question={question} /></div>
+        <div class="ask-body" ref={body}><Answering question={question} title={title} /></div>
       ) : (
         <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
@@ -131,23 +127,18 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
   );
 }
 
-/** A question in words: its type, as the flow has named it. */
-function titleOf(question: QuestionInfo): string {
-  return line(question.type || question.chunk || "Question", 120);
-}
-
-function Answering({ question }: { question: QuestionInfo }) {
+function Answering({ question, title }: { question: QuestionInfo; title: string }) {
   const { readOnly } = useAccess();
-  const payload = usePayload(question);
+  const { problem, loading, value } = usePayload(question);
   return (
     <>
       <div class={`ask-payload ${question.cut ? "large" : ""}`}>
-        {payload.problem !== null ? <Trouble problem={payload.problem} />
-          : payload.loading ? <p class="muted">The question is large; it is being read.</p>
-          : payload.value !== null && <Value value={payload.value} open={2} />}
+        {problem !== null ? <Trouble problem={problem} />
+          : loading ? <p class="muted">The question is large; it is being read.</p>
+          : value !== null && <Value value={value} open={2} />}
       </div>
       <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} label={titleOf(question)}
+        schema={question.schema} submit="Answer" keep={idOf(question)} label={title}
         disabled={readOnly === "Loading." ? "" : readOnly}
         onSubmit={(value, intent) => answer(question, value, intent)}
       />
