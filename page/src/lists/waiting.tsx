@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
-import { Ago, Trouble, useNow } from "../app/ui";
+import { Ago, Loading, Trouble, useNow } from "../app/ui";
 import { Asking, titleOf } from "../forms/asking";
 import { idOf } from "../forms/question";
 import { line } from "../values/text";
@@ -47,16 +47,11 @@ export function Waiting() {
           Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
-      {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
-      {shown === null && problem === null && (
-        <ul class="ask-list" aria-hidden="true">
-          {[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}
-        </ul>
-      )}
+      {shown === null && (problem ? <Trouble problem={problem} onAgain={() => void readQuestions()} /> : <Loading lines={12} />)}
       {shown?.length === 0 && (
         <div class="list-empty">
           <h2>Nobody waits for you</h2>
-          <p>When a run asks something, it appears here, and you can answer it in place.</p>
+          <p>What a run asks appears here, to be answered in place.</p>
           <Link class="button" to={{ view: "runs" }}>See the runs</Link>
         </div>
       )}

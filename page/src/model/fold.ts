@@ -8,7 +8,7 @@
 import { FINAL, type State, type Status } from "../status";
 import type { Failed, Frame, Phase, RunChange, StateInfo } from "../wire/types";
 import { Axis, upTo } from "./axis";
-import type { Moment, OperatorState, Question, Run, Segment, StreamItem, Track } from "./track";
+import type { Moment, OperatorState, Question, Run, RunMap, Segment, StreamItem, Track } from "./track";
 
 type Doing = Segment["state"];
 type Outcome = "done" | "failed" | "cancelled";
@@ -133,8 +133,8 @@ class Counts {
   }
 }
 
-/** The runs up to a moment, as a map that makes nothing until it is asked. */
-class Runs implements ReadonlyMap<number, Run> {
+/** The runs up to a moment; nothing is made until it is asked for. */
+class Runs implements RunMap {
   constructor(
     private readonly order: readonly Line[], private readonly lines: ReadonlyMap<number, Line>, readonly size: number,
     private readonly moment: number,
@@ -142,26 +142,8 @@ class Runs implements ReadonlyMap<number, Run> {
   get(id: number): Run | undefined {
     return this.lines.get(id)?.views.at(this.moment);
   }
-  has(id: number): boolean {
-    return this.get(id) !== undefined;
-  }
-  *entries(): Generator<[number, Run], undefined> {
-    for (let place = 0; place < this.size; place++) {
-      const line = this.order[place]!;
-      yield [line.id, line.views.at(this.moment)!];
-    }
-  }
-  *keys(): Generator<number, undefined> {
-    for (let place = 0; place < this.size; place++) yield this.order[place]!.id;
-  }
   *values(): Generator<Run, undefined> {
     for (let place = 0; place < this.size; place++) yield this.order[place]!.views.at(this.moment)!;
-  }
-  [Symbol.iterator](): Generator<[number, Run], undefined> {
-    return this.entries();
-  }
-  forEach(call: (value: Run, key: number, map: ReadonlyMap<number, Run>) => void): void {
-    for (const [id, run] of this.entries()) call(run, id, this);
   }
 }
 
