@@ -5,11 +5,9 @@ import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
 import { Ago, Loading, Trouble, useNow } from "../app/ui";
-import { SchemaForm } from "../forms/form";
-import { idOf, usePayload } from "../forms/question";
+import { Asking, titleOf } from "../forms/asking";
+import { idOf } from "../forms/question";
 import { line } from "../values/text";
-import { Value } from "../values/value";
-import type { QuestionInfo } from "../wire/types";
 import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { shortId } from "./words";
@@ -73,7 +71,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
   // The oldest question is unfolded: with one question, that is all there is to do here.
   const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
-  const title = line(question.type || question.chunk || "Question", 120);
+  const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
@@ -94,7 +92,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
           onClick={() => setUnfolded(!unfolded)}
         >
           <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
-          <span class="ask-title">{title}</span>
+          <span class="ask-title">{titleOf(question)}</span>
           {!isShown && <span class="ask-summary">{summary}</span>}
         </button>
         <span class="ask-facts">
@@ -116,7 +114,9 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </p>
       </div>
       {isShown && (closed === "" ? (
-        <div class="ask-body" ref={body}><Answering question={question} title={title} /></div>
+        <div class="ask-body" ref={body}>
+          <Asking question={question} disabled={readOnly === "Loading." ? "" : readOnly} onSubmit={(value, intent) => answer(question, value, intent)} />
+        </div>
       ) : (
         <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
@@ -124,24 +124,5 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </div>
       ))}
     </li>
-  );
-}
-
-function Answering({ question, title }: { question: QuestionInfo; title: string }) {
-  const { readOnly } = useAccess();
-  const { problem, loading, value } = usePayload(question);
-  return (
-    <>
-      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
-        {problem !== null ? <Trouble problem={problem} />
-          : loading ? <p class="muted">The question is large; it is being read.</p>
-          : value !== null && <Value value={value} open={2} />}
-      </div>
-      <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} label={title}
-        disabled={readOnly === "Loading." ? "" : readOnly}
-        onSubmit={(value, intent) => answer(question, value, intent)}
-      />
-    </>
   );
 }
