@@ -34,6 +34,7 @@ page-check: page/node_modules/.ready ## Check that the built page in the reposit
 	@diff -rq build/page src/triggerflow/server/static || { echo "the built page is not that of page/: run make page"; exit 1; }
 
 page/node_modules/.ready: page/package-lock.json
+	@command -v npm >/dev/null || { echo "The page is built and tested with Node 20 or newer: install nodejs and npm"; exit 1; }
 	cd page && npm ci --silent
 	@touch $@
 
@@ -51,7 +52,7 @@ soak: venv-dev ## Run what `make test` leaves out: all combinations, long runs, 
 	$(PYTEST) --soak $(if $(SEED),--soak-seed $(SEED)) $(if $(SLICE),--soak-slice $(SLICE)) \
 		$(if $(MINUTES),--soak-minutes $(MINUTES)) $(ARGS)
 
-services: .venv-model/.ready ## Install what some tests need beyond Python packages; without it they are skipped
+services: .venv-model/.ready page/node_modules/.ready ## Install what some tests need beyond Python packages; without it they are skipped
 	@sh tools/services.sh
 
 crash: venv-dev ## Kill a working process 300 times; nothing may be lost, doubled or wrong
@@ -81,7 +82,7 @@ lock: ## Pin the newest allowed versions into requirements/*.txt
 	@sh tools/lock.sh
 
 clean: ## Remove the environments, caches and build results
-	rm -rf .venv* .lock-venv build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv* .lock-venv build dist page/node_modules page/.tests .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Without their dependencies: those of the weights would bring a second runtime, which has to be compiled.

@@ -136,11 +136,8 @@ async def bare(dsn: str, count: int) -> list[float]:
     import psycopg
 
     async def send(connection: psycopg.AsyncConnection[Any], channel: str) -> None:
-        await connection.execute(
-            "WITH made AS (INSERT INTO bench_requests (data) VALUES (%s) RETURNING 1) "
-            "SELECT pg_notify(%s, '') FROM made",
-            (channel, channel),
-        )
+        await connection.execute("INSERT INTO bench_requests (data) VALUES (%s)", (channel,))
+        await connection.execute(b"NOTIFY " + channel.encode())
 
     async with AsyncExitStack() as stack:
 

@@ -36,7 +36,7 @@ SESSION = re.compile(
 #: What differs from run to run: spans and moments of time, and random ids.
 VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "MOMENT"),
-    (re.compile(r"\b\d+ (ms|s|min|h)\b"), "SPAN"),
+    (re.compile(r"\b(\d+(\.\d)?s|\d+[mhd] \d+[smh])\b"), "SPAN"),
     (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
     (re.compile(r"\b[0-9a-f]{16}\b"), "ID"),
     (re.compile(r" +"), " "),

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { order } from "../src/compare/kin";
-import { did, differing, equal, verdict, type Words } from "../src/compare/words";
+import { did, differing, verdict, type Words } from "../src/compare/words";
+import { same as equal } from "../src/wire/json";
 import type { DifferenceInfo, ExecutionInfo, Frame } from "../src/wire/types";
 
 const plain = (words: Words): string => words.map((it) => (typeof it === "string" ? it : it.name)).join("");

@@ -130,3 +130,15 @@ test("a drawing may say the same thing twice", () => {
   check(one, scene);
   assert.equal(new Set(scene.lines.map((it) => it.path)).size, 3);
 });
+
+test("parts that no line joins stand beside each other in the order of the drawing", () => {
+  const one = drawing(["start", "a", "b", "c", "d"], [[0, 1], [2, 3], [2, 4], [3, 3, "again"]]);
+  const scene = placed(one);
+  check(one, scene);
+  assert.ok(at(scene, "n1").x + at(scene, "n1").width < Math.min(at(scene, "n3").x, at(scene, "n4").x));
+});
+
+test("of a fork, what is named first is on the left", () => {
+  const scene = placed(drawing(["start", "a", "b", "c", "end"], [[0, 1], [0, 2], [0, 3], [1, 4], [2, 4], [3, 4]]));
+  assert.ok(at(scene, "n1").x < at(scene, "n2").x && at(scene, "n2").x < at(scene, "n3").x);
+});

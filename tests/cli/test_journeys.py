@@ -147,7 +147,8 @@ def test_what_was_interrupted_says_how_to_go_on_and_goes_on(terminal: Terminal) 
     ) as process:
         stopped = end_of(process, signal.SIGINT)
     assert stopped.code == 130
-    assert "it stays in runs.db; go on with: triggerflow run report.py:slow --id night --store runs.db" in stopped.err
+    continued = "triggerflow run report.py:slow --id night --store runs.db"
+    assert f"it stays in runs.db; continue it with: {continued}" in stopped.err
     assert "Traceback" not in stopped.err
     assert "nobody runs it" in terminal("runs", "--store", "runs.db").out
     refused = terminal("run", "report.py:slow", "1", "--id", "night", "--store", "runs.db", code=4)

@@ -11,9 +11,12 @@ import pytest
 
 from tests.command_line import COMMAND, Terminal, environment
 from triggerflow import TriggerFlow
-from triggerflow.cli.printing import age, columns_of, cut, harmless, span
+from triggerflow.cli.looking import replacing
+from triggerflow.cli.places import without_password
+from triggerflow.cli.printing import age
 from triggerflow.cli.values import described, kinds_of, moment_of, seconds_of, value_of
 from triggerflow.stores import SQLiteStore
+from triggerflow.terminal import safe
 
 HOSTILE = """
 from triggerflow import TriggerFlow
@@ -42,26 +45,44 @@ with SQLiteStore("runs.db") as store:
 """
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 ms"), (0.04, "40 ms"), (3.9, "3 s"), (60, "1 min"), (7199, "1 h"), (86400, "1 d"), (8e6, "92 d")],
-)
-def test_a_span_is_in_its_largest_unit(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0.0s"), (3.9, "3.9s"), (60, "1m 00s"), (7265, "2h 01m")])
+def test_an_age_is_a_duration(seconds: float, text: str) -> None:
     assert age(1000.0, 1000.0 + seconds) == text
     assert not seconds or age(1000.0 + seconds, 1000.0) == f"in {text}"
 
 
 def test_texts_are_cut_by_the_columns_they_take() -> None:
-    assert (columns_of("abc"), columns_of("日本"), columns_of("e\u0301")) == (3, 4, 1)
-    assert (cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)) == ("abc…", "日…", "abc")
-    assert cut("日" * 4_000_000, 4) == "日…"  # a value may be as large as a store takes
-    assert harmless("a\x1b[2Jb\x9bc\u202ed\ne") == "a\\x1b[2Jb\\x9bc\\u202ed\ne"
+    assert (safe.width("abc"), safe.width("日本"), safe.width("e\u0301")) == (3, 4, 1)
+    assert (safe.cut("abcdef", 4), safe.cut("日本語", 4), safe.cut("abc", 3)) == ("abc…", "日…", "abc")
+    assert safe.cut("日" * 4_000_000, 4) == "日…"  # a value may be as large as a store takes
 
 
 @pytest.mark.parametrize("text", ["a" * 5_000_000, "日" * 1_000_000])
 def test_a_long_text_is_cut_as_fast_as_it_is_read(text: str) -> None:
-    assert 19 <= columns_of(cut(text, 20)) <= 20
+    assert 19 <= safe.width(safe.cut(text, 20)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:se/cret@host/db#s", "postgresql://me@host/db#s"),
+        ("postgresql://host:54/db?a=1&password=secret#s", "postgresql://host:54/db?a=1&password=#s"),
+        ("runs.db", "runs.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    with replacing(str(file)) as written:
+        written.write(b"old")
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    with replacing(str(file)) as written:
+        written.write(b"new")
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"new", 0o640)
 
 
 def test_values_are_json_or_what_the_schema_says() -> None:
@@ -115,7 +136,7 @@ def test_tables_fit_the_terminal(terminal: Terminal) -> None:
         for verb in ("runs", "questions", "open"):
             words = ["open", "runs.db"] if verb == "open" else [verb, *place]
             lines = terminal(*words, COLUMNS=width).out.splitlines()
-            assert max(map(columns_of, lines)) <= int(width)
+            assert max(map(safe.width, lines)) <= int(width)
             assert width == "160" or any("…" in line for line in lines)
     assert long.strip() in terminal("runs", *place).out
 

@@ -201,6 +201,7 @@ async def test_of_a_tree_that_was_taken_away_nothing_is_written(open_store: Open
 # -- records that come together ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_store
 @pytest.mark.parametrize("fails_first", [True, False])
 async def test_a_chunk_that_ends_in_the_commit_that_cancels_it(open_store: Open, fails_first: bool) -> None:
     """Two chunks end in one turn of the loop: the failure of one asks to cancel the other, which has ended by then."""

@@ -168,4 +168,4 @@ async def test_each_request_is_done_once_or_told_to_have_failed(tmp_path: Path, 
     assert all("StoreUnavailable" in error or "StoreConflict" in error for error in failed.values()), failed
     assert len(world.told) + len(world.unknown) == requests
     assert len(failed) + len(world.unknown) < requests / 2
-    assert world.killed > 2
+    assert world.killed >= (10 if soak.is_soak() else 1)  # a kill waits until a process is there that can be killed

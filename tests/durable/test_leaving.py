@@ -26,6 +26,7 @@ from triggerflow.stores.memory import MemoryData
 from triggerflow.stores.protocol import Store
 
 Data = TriggerFlowRuntimeData[Any]
+Open = Callable[..., Any]
 
 
 def value_of(data: Data) -> Any:
@@ -430,16 +431,17 @@ async def test_a_chunk_may_do_without() -> None:
 # -- a worker that is cancelled while it begins ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("turns", range(40))
-async def test_a_worker_that_is_cancelled_while_it_begins_gives_all_back(turns: int) -> None:
-    """Also executions that it has opened a moment before."""
+@pytest.mark.real_time
+@pytest.mark.parametrize("step", range(40))
+async def test_a_worker_that_is_cancelled_while_it_begins_gives_all_back(open_store: Open, step: int) -> None:
+    """Also executions that it has opened a moment before. A step is a turn of the loop, or time for a database."""
     flow = TriggerFlow(name="beginning")
 
     async def work(data: Data) -> None:
         await asyncio.sleep(10**6)
 
     flow.to(work).end()
-    async with MemoryStore() as store:
+    async with open_store() as store:
         for id in ("a", "b", "c"):
             await flow.async_submit(1, store=store, id=id)
 
@@ -448,8 +450,8 @@ async def test_a_worker_that_is_cancelled_while_it_begins_gives_all_back(turns: 
                 await asyncio.sleep(10**6)
 
         task = asyncio.create_task(run())
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        for _ in range(step):
+            await asyncio.sleep(0 if isinstance(store, MemoryStore) else 0.001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert [row.owner for row in await store.executions()] == [None] * 3

@@ -220,9 +220,10 @@ async def test_those_that_ran_beside_it_are_innocent() -> None:
         }
 
 
-async def test_a_retry_in_place_begins_to_count_anew() -> None:
+@pytest.mark.parametrize("poison", ["chunk", "source"])
+async def test_a_retry_in_place_begins_to_count_anew(poison: str) -> None:
     data, dies, begun = MemoryData(), asyncio.Event(), list[Any]()
-    flow = deadly(dies, begun)
+    flow = deadly(dies, begun) if poison == "chunk" else reading(poisoned("async", dies, begun))
     async with MemoryStore(data) as store:
         await flow.async_submit(1, store=store, id="x", max_losses=2)
     for _ in range(3):
@@ -358,22 +359,6 @@ async def test_a_source_that_waits_beside_a_deadly_chunk_is_innocent() -> None:
     async with MemoryStore(data) as store:
         rows = {row.id: row.status for row in await store.executions()}
         assert rows == {"x": "completed", "poison": "failed"}
-
-
-async def test_a_retry_in_place_counts_the_losses_of_a_source_anew() -> None:
-    data, dies, begun = MemoryData(), asyncio.Event(), list[int]()
-    flow = reading(poisoned("async", dies, begun))
-    async with MemoryStore(data) as store:
-        await flow.async_submit(1, store=store, id="x", max_losses=2)
-    for _ in range(3):
-        await process(data, lambda store: serve(store, flow), dies=dies)
-    assert len(begun) == 2
-    async with MemoryStore(data) as store:
-        await (await flow.async_retry("x", store=store)).async_suspend()
-    begun.clear()
-    for _ in range(3):
-        await process(data, lambda store: serve(store, flow), dies=dies)
-    assert len(begun) == 2
 
 
 async def test_losses_of_a_source_outlive_a_snapshot() -> None:

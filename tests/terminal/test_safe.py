@@ -51,6 +51,11 @@ def test_what_people_write_stays_as_it_is() -> None:
     assert safe.line("\x1b[31m") == "␛[31m"
 
 
+def test_a_text_that_is_printed_as_a_whole_keeps_its_line_feeds() -> None:
+    assert safe.harmless("a\x1b[2Jb\x9bc\u202ed\n\te") == "a␛[2Jb\\x9bc\\u202ed\n\te"
+    assert len(safe.harmless("日\n" * 100_000)) == 200_000
+
+
 def test_values_are_short_json() -> None:
     assert safe.value({"a": [1, None, "x"]}) == '{"a": [1, null, "x"]}'
     assert safe.value("a text") == "a text"

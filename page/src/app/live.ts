@@ -1,6 +1,7 @@
 /** What comes from the server by itself: one connection for the whole page, for changes and for the frames of one
  * execution. A browser opens six connections to a server; eight tabs with two each would stand still. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { currentRoute } from "./route";
 import { newTrack } from "../model/fold";
 import type { Track } from "../model/track";
 import { listen, type Connection, type Listening, type ServerEvent } from "../wire/events";
@@ -103,7 +104,8 @@ if (typeof document !== "undefined") {
 
 /** Begin to listen. Called once, when the page starts. */
 export function start(): void {
-  if (listening === null) connect();
+  // where an execution is shown, it is connected with its frames as soon as it is known that there is one
+  if (listening === null && currentRoute().view !== "execution") connect();
 }
 
 /** Try to connect now. */
@@ -231,6 +233,7 @@ export class Execution {
         if (followed === this && (has !== this || other)) connect();
       })
       .catch((error: unknown) => {
+        if (listening === null) connect();
         if (!isAbort(error) && !(error instanceof HttpError && error.problem.status === 0 && this.info !== null)) this.fail(problemOf(error));
       })
       .finally(() => {

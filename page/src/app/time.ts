@@ -16,8 +16,8 @@ export function duration(seconds: number): string {
 
 /** "just now", "5 min ago", "3 h ago", "2 d ago". */
 export function ago(at: number, now: number): string {
-  const passed = now - at;
-  if (passed < 0) return `in ${coarse(-passed)}`;
+  const passed = now - at; // the clock of the page goes in seconds: what is new may seem to come
+  if (passed < -1.5) return `in ${coarse(-passed)}`;
   return passed < 5 ? "just now" : `${coarse(passed)} ago`;
 }
 

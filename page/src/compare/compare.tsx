@@ -1,16 +1,19 @@
 /** Two executions of a flow beside each other: where they part, and what came of it. */
 import "./compare.css";
-import { useEffect, useRef, useState } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { useChanges } from "../app/live";
 import { duration } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
 import { usePaced } from "../lists/counts";
+import { RunLink } from "../lists/run-link";
 import { count, shortId, taken } from "../lists/words";
 import { LOOK } from "../status";
 import { line } from "../values/text";
 import { Value } from "../values/value";
 import { get, path, problemOf } from "../wire/http";
+import { isObject } from "../wire/json";
 import type { DifferenceInfo, ExecutionInfo, Frame, Pair, Problem } from "../wire/types";
 import { Pick } from "./pick";
 import { did, differing, ending, verdict, type Words } from "./words";
@@ -18,87 +21,54 @@ import { did, differing, ending, verdict, type Words } from "./words";
 /** How many frames before and after the one where they part are shown. */
 const BEFORE = 4;
 const AFTER = 8;
-/** How many outcomes of one chunk, and how many chunks and keys are shown at first. */
-const MANY = 20;
-/** Comparing goes through all frames of both: with more of them it is done again only when somebody asks for it. */
-const CHEAP = 5000;
+/** How many outcomes of one chunk, and how many chunks and keys are shown. */
+const MANY = 50;
+const SIDES = ["One", "The other"] as const;
 
 type Two<T> = readonly [T, T];
 interface Found { difference: DifferenceInfo; infos: Two<ExecutionInfo>; frames: Two<Map<number, Frame>> }
 
 export function Compare({ one, other }: { one: string; other?: string }) {
   if (!other) return <Pick one={one} />;
-  return <Both key={`${one}\n${other}`} one={one} other={other} />;
+  return <Both key={`${one}\n${other}`} ids={[one, other]} />;
 }
 
-async function framesAround(id: string, number: number, has: number): Promise<Map<number, Frame>> {
-  const after = Math.max(0, Math.min(number - 1 - BEFORE, has));
-  const page = await get<{ frames: Frame[] }>(path("executions", id, "frames"), { after, limit: BEFORE + 1 + AFTER });
-  return new Map(page.frames.map((frame) => [frame.number, frame]));
+/** The frames of an execution around the one where it parts from another. */
+async function framesAround(id: string, number: number): Promise<Map<number, Frame>> {
+  const query = { after: Math.max(0, number - 1 - BEFORE), limit: BEFORE + 1 + AFTER };
+  const { frames } = await get<{ frames: Frame[] }>(path("executions", id, "frames"), query);
+  return new Map(frames.map((frame) => [frame.number, frame]));
 }
 
-async function read(one: string, other: string): Promise<Found> {
-  const [difference, ...infos] = await Promise.all([
-    get<DifferenceInfo>(path("executions", one, "diff", other)),
-    get<ExecutionInfo>(path("executions", one)),
-    get<ExecutionInfo>(path("executions", other)),
+async function read(ids: Two<string>): Promise<Found> {
+  const of = <T,>(ask: (id: string) => Promise<T>): Promise<[T, T]> => Promise.all([ask(ids[0]), ask(ids[1])]);
+  const [difference, infos] = await Promise.all([
+    get<DifferenceInfo>(path("executions", ids[0], "diff", ids[1])), of((id) => get<ExecutionInfo>(path("executions", id))),
   ]);
-  const number = difference.parted?.number ?? 0;
-  const frames = number === 0 ? [new Map<number, Frame>(), new Map<number, Frame>()] as const : await Promise.all([
-    framesAround(one, number, difference.frames[0]), framesAround(other, number, difference.frames[1]),
-  ]);
-  return { difference, infos, frames };
+  const { parted } = difference;
+  return { difference, infos, frames: await of(async (id) => (parted ? framesAround(id, parted.number) : new Map())) };
 }
 
-function Both({ one, other }: { one: string; other: string }) {
+function Both({ ids }: { ids: Two<string> }) {
+  const [one] = ids;
   const [found, setFound] = useState<Found | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const [old, setOld] = useState(false);
-  const over = useRef(false);
-
-  const load = async (): Promise<void> => {
-    try {
-      const next = await read(one, other);
-      if (over.current) return;
-      setFound(next);
-      setProblem(null);
-      setOld(false);
-    } catch (error) {
-      if (!over.current) setProblem(problemOf(error));
-    }
-  };
-  useEffect(() => {
-    over.current = false;
-    void load();
-    return () => {
-      over.current = true;
-    };
-  }, []);
-  const soon = usePaced(load, 3000);
-  useChanges((executions, resync) => {
-    if (!resync && !executions.includes(one) && !executions.includes(other)) return;
-    if (found === null || found.difference.frames[0] + found.difference.frames[1] <= CHEAP) soon();
-    else setOld(true);
-  });
-
+  const load = (): Promise<void> => read(ids).then(setFound, (error: unknown) => setProblem(problemOf(error)));
+  useEffect(() => void load(), []);
+  // comparing goes through all frames of both: with many of them it is done less often
+  const soon = usePaced(load, 3000 + (found ? found.difference.frames[0] + found.difference.frames[1] : 0));
+  useChanges((executions, resync) => (resync || ids.some((id) => executions.includes(id))) && soon());
   return (
     <section class="compare" aria-labelledby="compare-title">
       <div class="page-head">
         <h1 id="compare-title">Two runs</h1>
-        {old && (
-          <button class="button primary" type="button" onClick={() => void load()}>They have changed: compare again</button>
-        )}
         <span class="grow" />
-        <Link class="button" to={{ view: "compare", one: other, other: one }} replace>Swap</Link>
         <Link class="button" to={{ view: "compare", one }}>Compare with another one</Link>
       </div>
-      <div class="compare-two">
-        <Head side="One" id={one} info={found?.infos[0] ?? null} />
-        <Head side="The other" id={other} info={found?.infos[1] ?? null} />
-      </div>
-      {problem !== null && found === null ? <Trouble problem={problem} onAgain={() => void load()} />
-        : found === null ? <Loading lines={12} text="Comparing all frames of both" />
-        : <Result one={one} other={other} found={found} />}
+      <div class="compare-two">{ids.map((id, side) => <Head key={side} side={SIDES[side]!} id={id} info={found?.infos[side] ?? null} />)}</div>
+      {found !== null ? <Result ids={ids} found={found} />
+        : problem !== null ? <Trouble problem={problem} onAgain={() => void load()} />
+        : <Loading lines={12} text="Comparing all frames of both" />}
     </section>
   );
 }
@@ -110,13 +80,13 @@ function Head({ side, id, info }: { side: string; id: string; info: ExecutionInf
       <p class="muted small">{side}</p>
       <p class="compare-name">
         <span class="compare-flow">{info === null ? "" : line(info.flow, 80)}</span>{" "}
-        <Link class="mono" to={{ view: "execution", id }} title={id.slice(0, 600)}>{shortId(id)}</Link>
+        <RunLink id={id} />
       </p>
       <p class="compare-facts">
         {info !== null && (
           <>
             <Mark status={info.status} />
-            <span>{info.frames.toLocaleString("en")} frames</span>
+            <span>{count(info.frames, "frame")}</span>
             <span>{duration(taken(info, at))}</span>
             <Ago at={info.created} />
           </>
@@ -130,74 +100,67 @@ function Head({ side, id, info }: { side: string; id: string; info: ExecutionInf
   );
 }
 
-function Result({ one, other, found: { difference, frames } }: { one: string; other: string; found: Found }) {
-  const number = difference.parted?.number ?? 0;
-  const parting = [frames[0].get(number) ?? null, frames[1].get(number) ?? null] as const;
+function Result({ ids, found: { difference, frames } }: { ids: Two<string>; found: Found }) {
+  const { parted, result, stream, same } = difference;
+  const number = parted?.number ?? 0;
   const chunks = Object.entries(difference.chunks);
   const keys = Object.entries(difference.state);
   return (
     <>
-      <p class={`card compare-verdict ${difference.same ? "same" : ""}`} role="status">
-        <span class="compare-sign" aria-hidden="true">{difference.same ? "=" : "≠"}</span>
-        <span><Said words={verdict(difference, parting)} /></span>
+      <p class={`card compare-verdict ${same ? "same" : ""}`} role="status">
+        <span class="compare-sign" aria-hidden="true">{same ? "=" : "≠"}</span>
+        <span><Said words={verdict(difference, [frames[0].get(number) ?? null, frames[1].get(number) ?? null])} /></span>
       </p>
-      {difference.parted !== null && (
+      {parted !== null && (
         <Panel title="Where they part" extra={<span class="muted small">A frame opens its run at that moment</span>}>
-          <Frames ids={[one, other]} number={number} frames={frames} />
+          <Frames ids={ids} number={number} frames={frames} />
           <div class="compare-two">
-            {[0, 1].map((side) => (
+            {SIDES.map((name, side) => (
               <div key={side} class="compare-record">
-                <h3>{side === 0 ? "One" : "The other"}, frame {number}</h3>
-                {difference.parted!.kinds[side] === null
+                <h3>{name}, frame {number}</h3>
+                {parted.kinds[side] === null
                   ? <p class="muted">No frame of this number: it is {LOOK[difference.status[side]!].word} before.</p>
-                  : <Value value={difference.parted!.records[side]} open={2} />}
+                  : <Value value={parted.records[side]} open={2} />}
               </div>
             ))}
           </div>
         </Panel>
       )}
-      {difference.result !== null && (
-        <Panel title="Result"><Values pair={difference.result} /></Panel>
-      )}
+      {result !== null && <Panel title="Result"><Values pair={result} /></Panel>}
       {chunks.length > 0 && (
-        <Panel title={`Outcomes of ${chunks.length === 1 ? "one chunk differ" : `${chunks.length} chunks differ`}`}>
-          <Cut entries={chunks}>{([name, pair]) => <Chunk key={name} name={name} pair={pair} />}</Cut>
+        <Panel title={`Outcomes that differ, of ${count(chunks.length, "chunk")}`}>
+          <First entries={chunks}>{(pair) => <Chunk pair={pair} />}</First>
         </Panel>
       )}
       {keys.length > 0 && (
-        <Panel title={`State: ${keys.length === 1 ? "one key differs" : `${keys.length} keys differ`}`}>
-          <Cut entries={keys}>
-            {([name, pair]) => (
-              <div key={name} class="compare-entry"><h3 class="mono">{line(name, 120)}</h3><Values pair={pair} /></div>
-            )}
-          </Cut>
+        <Panel title={`State: ${count(keys.length, "key")} with other values`}>
+          <First entries={keys}>{(pair) => <Values pair={pair} />}</First>
         </Panel>
       )}
-      {difference.stream !== null && (
-        <Panel title={`Stream: item ${difference.stream[0]} is the first that differs`}>
-          <p class="muted compare-entry">
-            One has {count(difference.items[0], "item")}, the other {count(difference.items[1], "item")}.
-          </p>
-          <Values pair={difference.stream[1]} />
+      {stream !== null && (
+        <Panel title={`Stream: item ${stream[0]} is the first that differs`}>
+          <p class="muted compare-entry">One has {count(difference.items[0], "item")}, the other {count(difference.items[1], "item")}.</p>
+          <Values pair={stream[1]} />
         </Panel>
       )}
     </>
   );
 }
 
-/** The first entries, and the others at a click. */
-function Cut<T>({ entries, children }: { entries: readonly T[]; children: (entry: T) => preact.ComponentChild }) {
-  const [most, setMost] = useState(MANY);
+/** The first of many entries, each with its name. */
+function First<T>({ entries, children }: { entries: readonly [string, T][]; children: (entry: T) => ComponentChildren }) {
   return (
     <>
-      {entries.slice(0, most).map(children)}
-      {entries.length > most && (
-        <button class="button quiet" type="button" onClick={() => setMost(most + 100)}>
-          Show more of {entries.length.toLocaleString("en")}
-        </button>
-      )}
+      {entries.slice(0, MANY).map(([name, entry]) => (
+        <div key={name} class="compare-entry"><h3 class="mono">{line(name, 120)}</h3>{children(entry)}</div>
+      ))}
+      <More than={entries.length} />
     </>
   );
+}
+
+function More({ than }: { than: number }) {
+  return than > MANY ? <p class="muted">and {(than - MANY).toLocaleString("en")} more</p> : null;
 }
 
 function Said({ words }: { words: Words }) {
@@ -246,53 +209,42 @@ function Frames({ ids, number, frames }: { ids: Two<string>; number: number; fra
   );
 }
 
-function Chunk({ name, pair }: { name: string; pair: Two<unknown[]> }) {
+function Chunk({ pair }: { pair: Two<unknown[]> }) {
   const { places, more } = differing(pair, MANY);
-  const [mine, its] = [pair[0].length, pair[1].length];
-  const many = Math.max(mine, its) > 1;
-  const of = mine === its ? String(mine) : `${mine} and ${its}`;
+  const most = Math.max(pair[0].length, pair[1].length);
+  const of = (side: number, at: number): ComponentChildren => (
+    at < pair[side]!.length ? <Outcome value={pair[side]![at]} /> : <p class="muted">It did not run{pair[side]!.length > 0 && " so often"}.</p>
+  );
   return (
-    <div class="compare-entry">
-      <h3 class="mono">{line(name, 120)}</h3>
+    <>
       {places.map((at) => (
         <div key={at}>
-          {many && <p class="muted small">Run {at + 1} of {of}</p>}
-          <div class="compare-two">
-            {pair.map((side, which) => (
-              <div key={which} class={`compare-value ${which === 0 ? "one" : "other"}`}>
-                {at < side.length ? <Outcome value={side[at]} />
-                  : <p class="muted">{side.length ? "It did not run so often." : "It did not run."}</p>}
-              </div>
-            ))}
-          </div>
+          {most > 1 && <p class="muted small">Run {at + 1} of {most}</p>}
+          <Beside one={of(0, at)} other={of(1, at)} />
         </div>
       ))}
-      {more > 0 && <p class="muted">and {more.toLocaleString("en")} more</p>}
-    </div>
+      <More than={places.length + more} />
+    </>
   );
 }
 
 /** What a run has given: a value, or why it failed. */
 function Outcome({ value }: { value: unknown }) {
-  if (typeof value === "object" && value !== null && Object.keys(value).sort().join() === "chunk,message,type") {
-    const failed = value as { type: unknown; message: unknown };
-    const text = `${line(failed.type, 100)}: ${line(failed.message, 1000)}`;
-    return <p class="compare-error"><span aria-hidden="true">✗ </span>{text}</p>;
-  }
-  return <Value value={value} open={1} />;
+  if (!isObject(value) || Object.keys(value).sort().join() !== "chunk,message,type") return <Value value={value} open={1} />;
+  return <p class="compare-error"><span aria-hidden="true">✗ </span>{line(`${value.type}: ${value.message}`, 1000)}</p>;
 }
 
-/** Two values that differ, beside each other. */
-function Values({ pair }: { pair: Pair }) {
-  const missing = pair.missing ?? "";
+/** Two values that differ. */
+function Values({ pair: { one, other, missing } }: { pair: Pair }) {
+  const none = <p class="muted">none</p>;
   return (
-    <div class="compare-two">
-      <div class="compare-value one">
-        {missing === "one" ? <p class="muted">One has none.</p> : <Value value={pair.one ?? null} open={2} />}
-      </div>
-      <div class="compare-value other">
-        {missing === "other" ? <p class="muted">The other has none.</p> : <Value value={pair.other ?? null} open={2} />}
-      </div>
-    </div>
+    <Beside
+      one={missing === "one" ? none : <Value value={one ?? null} open={2} />}
+      other={missing === "other" ? none : <Value value={other ?? null} open={2} />}
+    />
   );
+}
+
+function Beside({ one, other }: { one: ComponentChildren; other: ComponentChildren }) {
+  return <div class="compare-two"><div class="compare-value one">{one}</div><div class="compare-value other">{other}</div></div>;
 }

@@ -16,9 +16,8 @@ const ORDER: readonly Kin[] = ["origin", "fork", "sibling", ""];
 export function order(
   one: ExecutionInfo, others: readonly ExecutionInfo[], origin: ExecutionInfo | null,
 ): { info: ExecutionInfo; kin: Kin }[] {
-  const known = new Map<string, ExecutionInfo>();
-  if (origin !== null) known.set(origin.id, origin);
-  for (const info of others) if (info.id !== one.id) known.set(info.id, info);
+  const known = new Map([...(origin ? [origin] : []), ...others].map((info) => [info.id, info]));
+  known.delete(one.id);
   return [...known.values()]
     .map((info) => ({ info, kin: kinOf(one, info) }))
     .sort((a, b) => ORDER.indexOf(a.kin) - ORDER.indexOf(b.kin));

@@ -25,8 +25,8 @@ export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: n
     <div class="row exec-actions">
       <Link class="button" to={{ view: "compare", one: info.id }}>Compare</Link>
       <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code} />
-      {info.status === "failed" && <Action words="Retry" onDo={() => setOpen("retry")} reason={code} />}
-      {!FINAL.has(info.status) && <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={readOnly || part} />}
+      {info.status === "failed" ? <Action words="Retry" onDo={() => setOpen("retry")} reason={code} />
+        : <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={FINAL.has(info.status) ? "This run has ended." : readOnly || part} />}
       {Open && <Open info={info} moment={moment} onClose={() => setOpen(null)} />}
     </div>
   );

@@ -1,20 +1,20 @@
 /** What counts now: the open question, else how it has ended, or what is at work. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "../app/link";
-import { useChanges } from "../app/live";
 import { duration, exact } from "../app/time";
 import { Mark, useNow } from "../app/ui";
 import type { Moment, Run } from "../model/track";
 import { FINAL } from "../status";
 import { Value } from "../values/value";
 import { get, path } from "../wire/http";
-import type { ExecutionInfo, ExecutionPage } from "../wire/types";
+import type { ExecutionInfo } from "../wire/types";
 
-/** How many runs and sub-flows are listed. */
-const MOST = 30;
+/** How many runs are listed. */
+const ROWS = 4;
 
-interface Glance { open: Run[]; more: boolean; failed: Run | null; subFlows: ReadonlyMap<string, string> }
+/** `open`: the oldest ones that are open, `count`: how many are. */
+interface Glance { open: Run[]; count: number; failed: Run | null; subFlows: ReadonlyMap<string, string> }
 
 const glances = new WeakMap<Moment, Glance>();
 
@@ -25,43 +25,64 @@ export function glance(moment: Moment): Glance {
     const open: Run[] = [];
     const subFlows = new Map<string, string>();
     let failed: Run | null = null;
-    let more = false;
+    let count = 0;
     for (const run of moment.runs.values()) {
       if (run.subFlow !== null) subFlows.set(run.operator, run.subFlow);
       if (run.state === "failed" && run.chunk === moment.error?.chunk) failed = run;
       if (run.ended !== null || run.state === "asking") continue; // what is asked is shown above
-      if (open.length < MOST) open.push(run);
-      else more = true;
+      if (count++ < ROWS) open.push(run);
     }
-    glances.set(moment, (found = { open, more, failed, subFlows }));
+    glances.set(moment, (found = { open, count, failed, subFlows }));
   }
   return found;
 }
 
 export function Overview({ info, moment, live, onRun }: { info: ExecutionInfo; moment: Moment; live: boolean; onRun(run: number): void }) {
-  const { open, more, subFlows } = glance(moment);
+  const { subFlows } = glance(moment);
   const due = live && info.due !== null ? info.due : null;
   return (
-    <div class="exec-overview" key={moment.error ? "failed" : moment.hasResult ? "result" : ""}>
+    <div class="exec-overview" key={moment.error ? "failed" : moment.hasResult ? "result" : moment.status === "cancelled" ? "cancelled" : ""}>
       {moment.error && <Failure moment={moment} onRun={onRun} />}
       {moment.status === "cancelled" && <p><Mark status="cancelled" /> {moment.reason}</p>}
       {moment.hasResult && <Part title="Result"><Value value={moment.result} open={2} copy /></Part>}
       {!moment.started && <p class="muted">It has not started yet.</p>}
       {moment.started && <Part title="Started with"><Value value={moment.input} /></Part>}
-      {moment.started && !FINAL.has(moment.status) && (
-        <Part title="At work">
-          <ul class="exec-open exec-at-work">
-            {open.map((run) => <OpenRun key={run.id} run={run} at={live ? null : moment.at} onRun={onRun} />)}
-            {open.length === 0 && <li class="exec-nothing muted">{waits(moment, due)}</li>}
-            {more && <li class="exec-nothing muted">and more: see the timeline</li>}
-          </ul>
-        </Part>
-      )}
-      <SubFlows info={info} has={subFlows.size > 0} />
+      {moment.started && !FINAL.has(moment.status) && <AtWork moment={moment} live={live} due={due} onRun={onRun} />}
+      {subFlows.size > 0 && <p><Link class="button" to={{ view: "runs", parent: info.id }}>Sub-flows</Link></p>}
       {due !== null && <p class="muted small">Next by itself: {exact(due)}</p>}
       {live && moment.status === "running" && !info.owned && <NoWorker key={moment.number} info={info} />}
     </div>
   );
+}
+
+/** The runs that are open, in rows that stay where they are: one that has ended keeps its row until another one needs it. */
+function AtWork({ moment, live, due, onRun }: { moment: Moment; live: boolean; due: number | null; onRun(run: number): void }) {
+  const { open, count } = glance(moment);
+  const rows = useRef<readonly number[]>([]);
+  rows.current = place(rows.current, open.map((run) => run.id), ROWS);
+  return (
+    <section>
+      <h3 class="exec-part">At work{count > ROWS && <span class="number"> ({ROWS} of {count.toLocaleString()}; the timeline has all)</span>}</h3>
+      <ul class="exec-open exec-at-work">
+        {open.length === 0 ? <li class="exec-nothing muted">{waits(moment, due)}</li> : rows.current.map((id, row) => {
+          const run = moment.runs.get(id);
+          return <li key={row} class="exec-row">{run !== undefined && <OpenRun key={id} run={run} at={live ? null : moment.at} onRun={onRun} />}</li>;
+        })}
+      </ul>
+    </section>
+  );
+}
+
+/** The new ones take free rows; a row is free if its run is not open any more. */
+function place(rows: readonly number[], open: readonly number[], room: number): number[] {
+  const found = [...rows];
+  for (const id of open) {
+    if (found.includes(id)) continue;
+    const free = found.findIndex((it) => !open.includes(it));
+    if (free >= 0) found[free] = id;
+    else if (found.length < room) found.push(id);
+  }
+  return found;
 }
 
 function waits(moment: Moment, due: number | null): string {
@@ -104,44 +125,10 @@ function OpenRun({ run, at, onRun }: { run: Run; at: number | null; onRun(run: n
   const now = useNow();
   const begun = run.segments[0]?.start;
   return (
-    <li>
-      <button class="exec-choice" type="button" onClick={() => onRun(run.id)}>
-        <Mark status={run.state} /><span class="cut grow">{run.chunk}</span>
-        {run.attempt > 1 && <span class="muted">attempt {run.attempt}</span>}
-        <span class="muted number">{begun !== undefined && duration((at ?? now) - begun)}</span>
-      </button>
-    </li>
-  );
-}
-
-/** Those of the execution that was shown last: moving through its moments asks for nothing. */
-let kept: { of: string; found: ExecutionInfo[] } | null = null;
-
-function SubFlows({ info, has }: { info: ExecutionInfo; has: boolean }) {
-  const [found, setFound] = useState<ExecutionInfo[]>(kept?.of === info.id ? kept.found : []);
-  const load = (): void => {
-    const of = info.id;
-    get<ExecutionPage>("executions", { parent: of, limit: MOST })
-      .then(({ executions }) => {
-        kept = { of, found: executions };
-        setFound(executions);
-      })
-      .catch(() => undefined); // they are listed again with the next change
-  };
-  useEffect(() => {
-    if (has && kept?.of !== info.id) load();
-  }, [has, info.id]);
-  useChanges((ids, resync) => has && (resync || ids.some((id) => id.startsWith(info.id))) && load());
-  if (!has) return null;
-  return (
-    <Part title="Sub-flows">
-      <ul class="exec-open">
-        {found.map((it) => (
-          <li key={it.id}>
-            <Link class="exec-choice" to={{ view: "execution", id: it.id }}><Mark status={it.status} /><span class="cut grow">{it.flow}</span><span class="muted mono cut">{it.id.slice(info.id.length)}</span></Link>
-          </li>
-        ))}
-      </ul>
-    </Part>
+    <button class={`exec-choice ${run.ended === null ? "" : "muted"}`} type="button" onClick={() => onRun(run.id)}>
+      <Mark status={run.state} /><span class="cut grow">{run.chunk}</span>
+      {run.attempt > 1 && <span class="muted">attempt {run.attempt}</span>}
+      <span class="muted number">{begun !== undefined && duration(((run.ended === null ? null : run.segments.at(-1)!.end) ?? at ?? now) - begun)}</span>
+    </button>
   );
 }

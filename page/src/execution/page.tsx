@@ -66,7 +66,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const select = useMemo(() => (run: number | undefined) => go({ ...newest.current, run, tab: run === undefined ? undefined : "run" }, { replace: true }), []);
   const choose = useMemo(() => (tab: Tab | "now") => go({ ...newest.current, tab: tab === "now" ? undefined : tab }, { replace: true }), []);
 
-  const run = route.run !== undefined && moment.runs.has(route.run) ? route.run : undefined;
+  const run = route.run !== undefined && moment.runs.get(route.run) ? route.run : undefined;
   const operator = run === undefined ? undefined : moment.runs.get(run)!.operator;
   const selected = useMemo(() => new Set(operator === undefined ? [] : [operator]), [operator]);
   const subFlows = glance(moment).subFlows;
@@ -164,8 +164,8 @@ function Header({ info, moment, live }: { info: ExecutionInfo; moment: Moment; l
         <Actions info={info} moment={moment.number} live={live} />
       </div>
       <div class="exec-line exec-facts muted small">
-        <span>started <Ago at={info.created} /></span>
-        <span>{FINAL.has(info.status) ? "took" : "for"} <Taken info={info} /></span>
+        <span class="exec-since">started <Ago at={info.created} /></span>
+        <span class="exec-took">{FINAL.has(info.status) ? "took" : "for"} <Taken info={info} /></span>
         {info.parent !== null && <span class="cut">part of <Link to={{ view: "execution", id: info.parent }}>{info.parent}</Link></span>}
         {info.forked_from !== null && (
           <span class="cut">fork of <Link to={{ view: "execution", id: info.forked_from[0], moment: info.forked_from[1] }}>{info.forked_from[0]}</Link> at {info.forked_from[1].toLocaleString()} · <Link

@@ -2,7 +2,8 @@
 import { Link } from "../app/link";
 import { LOOK, type Status } from "../status";
 
-const ORDER: readonly Status[] = ["running", "waiting", "failed", "completed", "cancelled", "created"];
+/** What comes and goes stands last, so that the others stay where they are. */
+const ORDER: readonly Status[] = ["failed", "completed", "cancelled", "waiting", "running", "created"];
 
 export function Counts({ flow, counts }: { flow: string; counts: Partial<Record<Status, number>> }) {
   const shown = ORDER.filter((it) => counts[it]);

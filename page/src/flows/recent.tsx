@@ -41,12 +41,12 @@ export function Recent({ flow, runs: { rows, problem, again } }: { flow: string;
         {rows?.length === 0 && <p class="empty">No runs yet.</p>}
         {rows !== null && rows.length > 0 && (
           <ul>
-            {rows.map((info) => {
+            {rows.map((info, row) => {
               const said = what(info, now);
               return (
-                <li key={info.id} class="flow-row">
+                <li key={row} class="flow-row">
                   <Mark status={info.status} />
-                  <Link class="mono cut flow-id" to={{ view: "execution", id: info.id }} title={info.id.slice(0, 600)}>{shortId(info.id)}</Link>
+                  <Link key={info.id} class="mono cut flow-id" to={{ view: "execution", id: info.id }} title={info.id.slice(0, 600)}>{shortId(info.id)}</Link>
                   <span class={`cut small flow-said ${said.tone === "error" ? "wrong" : "muted"}`} title={info.error ? info.error.slice(0, 2000) : undefined}>{said.text}</span>
                   <span class="small muted number flow-took">{duration(taken(info, now))}</span>
                   <span class="small muted flow-when"><Ago at={info.created} /></span>

@@ -6,10 +6,12 @@ export interface Size { width: number; height: number }
 
 export const NEAREST = 2.5, FARTHEST = 0.04;
 const MARGIN = 16;
+/** At the sides there is room for a count beside the last box. */
+const ASIDE = 28;
 
 /** All of the graph, as large as it fits, but not larger than it is. */
 export function fit(scene: Size, view: Size): Camera {
-  const across = (view.width - 2 * MARGIN) / Math.max(scene.width, 1), down = (view.height - 2 * MARGIN) / Math.max(scene.height, 1);
+  const across = (view.width - 2 * ASIDE) / Math.max(scene.width, 1), down = (view.height - 2 * MARGIN) / Math.max(scene.height, 1);
   const k = clamp(Math.min(1, across, down));
   return { k, x: (view.width - scene.width * k) / 2, y: (view.height - scene.height * k) / 2 };
 }
@@ -18,7 +20,7 @@ export function fit(scene: Size, view: Size): Camera {
 export function first(scene: Size, view: Size, readable = 0.62): Camera {
   const whole = fit(scene, view);
   if (whole.k >= readable) return { ...whole, y: Math.min(whole.y, 40) };
-  const k = Math.min(1, Math.max(readable, (view.width - 2 * MARGIN) / Math.max(scene.width, 1)));
+  const k = Math.min(1, Math.max(readable, (view.width - 2 * ASIDE) / Math.max(scene.width, 1)));
   return { k, x: (view.width - scene.width * k) / 2, y: MARGIN };
 }
 

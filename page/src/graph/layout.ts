@@ -36,7 +36,7 @@ export interface LineOut {
 export interface Scene { width: number; height: number; boxes: Rect[]; blocks: Rect[]; lines: LineOut[] }
 export interface Point { x: number; y: number }
 
-const BETWEEN = 30, RANKS = 46, PAD = 18, FRAME = 14, ROUND = 9, LOOP = 24;
+const BETWEEN = 38, RANKS = 46, PAD = 18, FRAME = 14, ROUND = 9, LOOP = 24;
 /** A block is made wider by so much at most to have its head in the middle, so that lines to it are straight. */
 const EVEN = 160;
 
@@ -222,7 +222,8 @@ class Layout {
       unit.top = node.y! - unit.height / 2;
       ranks.set(y, Math.max(ranks.get(y) ?? 0, unit.height));
     }
-    this.straighten(level, graph);
+    this.straighten(level, graph, ranks);
+    if (level.block === null) this.sideBySide(level, graph);
     this.align(level, ranks);
     for (const edge of level.edges) level.ways.set(edge.line, this.way(level, edge, graph, ranks));
     level.bounds = this.boundsOf(level);
@@ -262,7 +263,7 @@ class Layout {
    * Dagre gives the order in each rank. Here all move sideways in that order until the lines that matter most are straight:
    * down and up again, each rank goes where the one before wants it, as far as there is room.
    */
-  private straighten(level: Level, graph: Graph<any, any, any>): void {
+  private straighten(level: Level, graph: Graph<any, any, any>, ranks: ReadonlyMap<number, number>): void {
     const rows = new Map<number, Item[]>(), items = new Map<Unit, Item>();
     const put = (item: Item, y: number): Item => {
       const key = Math.round(y), row = rows.get(key);
@@ -271,13 +272,15 @@ class Layout {
       return item;
     };
     const make = (x: number, left: number, right: number, gap: number, move: (x: number) => void): Item => (
-      { x, left, right, gap, up: [], down: [], weight: 0.01, row: [], place: 0, move }
+      { x, left, right, gap, up: [], down: [], weight: 0.01, hangs: "", height: 0, rank: 0, row: [], place: 0, move }
     );
     const loops = new Map<Unit, number>();
+    const entered = new Set(level.edges.map((it) => (it.back ? it.from : it.to))), left = new Set(level.edges.map((it) => (it.back ? it.to : it.from)));
     for (const { line, from, to } of level.edges) if (from === to) loops.set(from, Math.max(loops.get(from) ?? 0, this.graph.lines[line]!.width + LOOP + 10));
     for (const unit of level.units) {
       const item = make(unit.x, unit.left, unit.right + (loops.get(unit) ?? 0), BETWEEN / 2, (x) => (unit.x = x));
       items.set(unit, put(item, unit.top + unit.height / 2));
+      if (unit.height > 1) Object.assign(item, { height: unit.height, rank: ranks.get(Math.round(unit.top + unit.height / 2)) ?? 0, hangs: !entered.has(unit) ? "bottom" : left.has(unit) ? "" : "top" });
     }
     const join = (upper: Item, lower: Item, weight: number): void => {
       upper.down.push({ item: lower, weight });
@@ -316,6 +319,50 @@ class Layout {
     const owners = new Map(labels.map((it) => [it.item, it.owner]));
     for (const row of all) if (row.some((it) => owners.has(it))) settle(row, (it) => [{ item: owners.get(it) ?? it, weight: 1 }]);
     for (const row of all) for (const item of row) item.move(item.x);
+  }
+
+  /** Parts that no line joins stand beside each other, in the order of the drawing. */
+  private sideBySide(level: Level, graph: Graph<any, any, any>): void {
+    const part = new Map<Unit, Unit>(level.units.map((it) => [it, it]));
+    const find = (unit: Unit): Unit => {
+      let found = unit;
+      while (part.get(found) !== found) found = part.get(found)!;
+      part.set(unit, found);
+      return found;
+    };
+    for (const { from, to } of level.edges) part.set(find(from), find(to));
+    const parts = new Map<Unit, { units: Unit[]; edges: DagreEdge[]; left: number; right: number }>();
+    for (const unit of level.units) {
+      const root = find(unit), own = parts.get(root) ?? { units: [], edges: [], left: Infinity, right: -Infinity };
+      parts.set(root, own);
+      own.units.push(unit);
+      own.left = Math.min(own.left, unit.x - unit.left);
+      own.right = Math.max(own.right, unit.x + unit.right);
+    }
+    if (parts.size < 2) return;
+    for (const { line, from, to, back } of level.edges) {
+      const own = parts.get(find(from))!, { width } = this.graph.lines[line]!;
+      if (from === to) {
+        own.right = Math.max(own.right, from.x + from.right + LOOP + width + 6);
+        continue;
+      }
+      const edge: DagreEdge = back ? graph.edge(to.key, from.key, String(line)) : graph.edge(from.key, to.key, String(line));
+      own.edges.push(edge);
+      const inner = (edge.points ?? []).slice(1, -1).map((it) => it.x);
+      const ends = width && edge.x !== undefined ? [edge.x - width / 2, edge.x + width / 2] : [];
+      own.left = Math.min(own.left, ...inner, ...ends);
+      own.right = Math.max(own.right, ...inner, ...ends);
+    }
+    let next = 0;
+    for (const { units, edges, left, right } of parts.values()) {
+      const by = next - left;
+      for (const unit of units) unit.x += by;
+      for (const edge of edges) {
+        for (const point of edge.points ?? []) point.x += by;
+        if (edge.x !== undefined) edge.x += by;
+      }
+      next += right - left + 2 * BETWEEN;
+    }
   }
 
   private way(level: Level, { line, from, to, back }: Edge, graph: Graph<any, any, any>, ranks: ReadonlyMap<number, number>): Way {
@@ -472,6 +519,9 @@ interface Item {
   x: number; left: number; right: number; gap: number;
   up: { item: Item; weight: number }[]; down: { item: Item; weight: number }[];
   weight: number;
+  /** Of something low in a tall rank to which, or from which, nothing leads: at which edge of it that is. */
+  hangs: "" | "top" | "bottom";
+  height: number; rank: number;
   row: Item[]; place: number;
   move(x: number): void;
 }
@@ -540,6 +590,10 @@ function shiftGroups(rows: readonly (readonly Item[])[]): void {
 }
 
 function between(one: Item, other: Item): number {
+  // one may be above the other, but neither beyond it: there may be something tall beside them
+  if (one.hangs && other.hangs && one.hangs !== other.hangs && one.height + other.height + 30 <= one.rank) {
+    return Math.max(one.right - other.right, other.left - one.left);
+  }
   return one.right + one.gap + other.gap + other.left;
 }
 

@@ -53,7 +53,7 @@ function Drawn({ info, number, height, at, filter, active, gone, onLabel }: RowP
     >
       <span role="gridcell" class="list-status"><Mark status={info.status} /></span>
       <span role="gridcell" class="list-name">
-        <Link class="list-link" to={{ view: "execution", id: info.id }} tabIndex={tab} title={info.id.slice(0, 600)}>
+        <Link key={info.id} class="list-link" to={{ view: "execution", id: info.id }} tabIndex={tab} title={info.id.slice(0, 600)}>
           <span class="list-flow">{line(info.flow, 100)}</span> <span class="list-id">{shortId(info.id)}</span>
         </Link>
       </span>

@@ -34,9 +34,6 @@ const FEW = 6;
 /** Times of creation go through texts: a range of them is a little wider than its rows. */
 const MARGIN = 0.001;
 
-/** What the list has now between two times of creation. */
-interface Part { page: ExecutionPage; since: number; until: number }
-
 export class Rows {
   rows: ExecutionInfo[] = [];
   /** Rows that are not in the list any more, and are still shown. */
@@ -55,23 +52,23 @@ export class Rows {
   active: string | null = null;
 
   readonly filter: Filter;
-  private readonly source: Source;
+  readonly #source: Source;
   /** Called after every change. */
   onChange: () => void = () => {};
-  private known = new Set<string>();
+  #known = new Set<string>();
   /** Rows outside of the view whose values are old. */
-  private stale = new Set<string>();
+  #stale = new Set<string>();
   /** What has changed and is in no row: it is new, or fits the filter only now. */
-  private unknown = new Set<string>();
+  #unknown = new Set<string>();
   /** Too much of that to ask for each: there may be more of it between rows that are not in view. */
-  private gaps = false;
-  private checked: readonly [number, number] = [0, -1];
-  private wanted = 0;
-  private era = 0;
+  #gaps = false;
+  #checked: readonly [number, number] = [0, -1];
+  #wanted = 0;
+  #era = 0;
 
   constructor(filter: Filter, source: Source) {
     this.filter = filter;
-    this.source = source;
+    this.#source = source;
   }
 
   /** Whether there are older ones than the last row. */
@@ -81,20 +78,20 @@ export class Rows {
 
   /** Read the list from the beginning. What is shown stays until it is there. */
   async reload(): Promise<void> {
-    this.era++;
-    this.wanted = 0;
+    this.#era++;
+    this.#wanted = 0;
     this.loading = false;
-    await this.load(true);
+    await this.#load(true);
   }
 
   /** Have rows up to this number, if there are so many. */
   async need(last: number): Promise<void> {
-    this.wanted = Math.max(this.wanted, Math.min(last, MOST_ROWS - 1));
+    this.#wanted = Math.max(this.#wanted, Math.min(last, MOST_ROWS - 1));
     if (this.loading || this.problem) return;
-    while (this.more && this.rows.length <= this.wanted) {
+    while (this.more && this.rows.length <= this.#wanted) {
       const before = this.rows.length;
-      const ahead = this.wanted - before;
-      if (!(await this.load(false, ahead > PAGE ? LARGE_PAGE : PAGE))) return;
+      const ahead = this.#wanted - before;
+      if (!(await this.#load(false, ahead > PAGE ? LARGE_PAGE : PAGE))) return;
     }
   }
 
@@ -102,38 +99,38 @@ export class Rows {
   async again(): Promise<void> {
     this.problem = null;
     if (this.next === undefined) await this.reload();
-    else await this.need(Math.max(this.wanted, this.rows.length));
+    else await this.need(Math.max(this.#wanted, this.rows.length));
   }
 
-  private async load(anew: boolean, limit = PAGE): Promise<boolean> {
-    const era = this.era;
+  async #load(anew: boolean, limit = PAGE): Promise<boolean> {
+    const era = this.#era;
     this.loading = true;
     this.onChange();
     try {
       const after = anew ? undefined : (this.next ?? undefined);
-      const page = await this.after(after, limit);
-      if (era !== this.era) return false;
+      const page = await this.#after(after, limit);
+      if (era !== this.#era) return false;
       this.problem = null;
       if (anew) {
         this.rows = page.executions;
-        this.known = new Set(this.rows.map((row) => row.id));
+        this.#known = new Set(this.rows.map((row) => row.id));
         this.gone.clear();
-        this.stale.clear();
+        this.#stale.clear();
         this.waiting = [];
-        this.overflow = this.gaps = false;
-        this.unknown.clear();
+        this.overflow = this.#gaps = false;
+        this.#unknown.clear();
       } else {
-        const fresh = page.executions.filter((row) => !this.known.has(row.id));
-        for (const row of fresh) this.known.add(row.id);
+        const fresh = page.executions.filter((row) => !this.#known.has(row.id));
+        for (const row of fresh) this.#known.add(row.id);
         this.rows = this.rows.concat(fresh);
       }
       this.next = page.next;
       return true;
     } catch (error) {
-      if (era === this.era) this.problem = error;
+      if (era === this.#era) this.problem = error;
       return false;
     } finally {
-      if (era === this.era) {
+      if (era === this.#era) {
         this.loading = false;
         this.onChange();
       }
@@ -141,33 +138,36 @@ export class Rows {
   }
 
   /** A page. If the execution after which it begins was deleted, it begins at the time of the last row. */
-  private async after(after: string | undefined, limit: number): Promise<ExecutionPage> {
+  async #after(after: string | undefined, limit: number): Promise<ExecutionPage> {
     try {
-      return await this.source.page(queryOf(this.filter, this.source.now(), { after, limit }));
+      return await this.#source.page(queryOf(this.filter, this.#source.now(), { after, limit }));
     } catch (error) {
       const last = this.rows.at(-1);
       if (after === undefined || last === undefined || !isUnknown(error)) throw error;
-      return this.source.page(queryOf(this.filter, this.source.now(), { until: last.created + MARGIN, limit }));
+      return this.#source.page(queryOf(this.filter, this.#source.now(), { until: last.created + MARGIN, limit }));
     }
   }
 
   /** These have changed; null: perhaps all. */
   changed(ids: readonly string[] | null): void {
     if (ids === null) {
-      for (const row of this.rows) this.stale.add(row.id);
-      this.gaps = true;
-      this.checked = [0, -1];
+      for (const row of this.rows) this.#stale.add(row.id);
+      this.#gaps = true;
+      this.#checked = [0, -1];
       return;
     }
-    for (const id of ids) (this.known.has(id) ? this.stale : this.unknown).add(id);
+    for (const id of ids) (this.#known.has(id) ? this.#stale : this.#unknown).add(id);
   }
 
   /** Whether something has changed that concerns the rows from `first` to `last`. */
   dirty(first: number, last: number): boolean {
     if (this.next === undefined) return false;
-    if (this.unknown.size || (this.gaps && (first < this.checked[0] || last > this.checked[1]))) return true;
-    if (!this.stale.size) return false;
-    return this.rows.slice(first, last + 1).some((row) => this.stale.has(row.id));
+    if (this.#unknown.size || this.#unchecked(first, last)) return true;
+    return this.#stale.size > 0 && this.rows.slice(first, last + 1).some((row) => this.#stale.has(row.id));
+  }
+
+  #unchecked(first: number, last: number): boolean {
+    return this.#gaps && (first < this.#checked[0] || last > this.#checked[1]);
   }
 
   /** Read again what has changed of the rows from `first` to `last`, and what is new at the top.
@@ -176,47 +176,36 @@ export class Rows {
    * Returns by how many rows what was in view has moved.
    */
   async refresh(first: number, last: number, calm: boolean): Promise<number> {
-    const era = this.era;
-    const now = this.source.now();
+    const era = this.#era;
+    const now = this.#source.now();
     const anchor = this.rows[first]?.id;
-    const old = this.rows.slice(first, last + 1).filter((row) => this.stale.has(row.id));
-    const unknown = [...this.unknown];
-    const gaps = this.gaps && (first < this.checked[0] || last > this.checked[1]);
-    this.unknown.clear();
-    for (const row of old) this.stale.delete(row.id);
+    const old = this.rows.slice(first, last + 1).map((row) => row.id).filter((id) => this.#stale.delete(id));
+    const unknown = [...this.#unknown];
+    const gaps = this.#unchecked(first, last);
+    this.#unknown.clear();
     // Only where rows come into a list late can there be some between the others.
     const late = this.filter.status.length > 0 || this.filter.text.trim() !== "";
     try {
-      const [head, part, ones] = await Promise.all([
-        unknown.length || gaps ? this.source.page(queryOf(this.filter, now, { limit: PAGE })) : null,
-        old.length > FEW || gaps ? this.part(first, last, now) : null,
-        old.length > FEW || gaps ? [] : this.ask(old.map((row) => row.id)),
+      const [head] = await Promise.all([
+        unknown.length || gaps ? this.#source.page(queryOf(this.filter, now, { limit: PAGE })) : null,
+        old.length > FEW || gaps ? this.#readPart(first, last, now) : this.#readOnes(old, now),
       ]);
-      if (era !== this.era) return 0;
-      for (const [id, info] of ones) this.set(id, info, now);
-      if (part !== null) {
-        this.checked = [first, last];
-        const left = await this.ask(this.merge(part, now).slice(0, 100));
-        if (era !== this.era) return 0;
-        for (const [id, info] of left) this.set(id, info, now);
-      }
-      if (head !== null) this.takeHead(head);
+      if (era !== this.#era) return 0;
+      if (head !== null) this.#takeHead(head);
       if (late && unknown.length) {
         const seen = new Set(head?.executions.map((row) => row.id));
         const others = unknown.filter((id) => !seen.has(id));
-        if (others.length > FEW) {
-          this.gaps = true;
-          this.checked = [first, last];
-        } else {
-          const found = await this.ask(others);
-          if (era !== this.era) return 0;
-          for (const [, info] of found) if (info !== null) this.insert(info, now);
+        if (others.length <= FEW) await this.#readOnes(others, now);
+        else {
+          this.#gaps = true;
+          this.#checked = [first, last];
         }
       }
+      if (era !== this.#era) return 0;
       if (calm) this.show();
     } catch (error) {
-      for (const id of unknown) this.unknown.add(id);
-      for (const row of old) this.stale.add(row.id);
+      for (const id of unknown) this.#unknown.add(id);
+      for (const id of old) this.#stale.add(id);
       throw error;
     } finally {
       this.onChange();
@@ -226,62 +215,56 @@ export class Rows {
     return place < 0 ? 0 : place - first;
   }
 
-  private ask(ids: readonly string[]): Promise<(readonly [string, ExecutionInfo | null])[]> {
-    return Promise.all(ids.map((id) => this.source.one(id).then((info) => [id, info] as const)));
+  /** Read executions one by one. */
+  async #readOnes(ids: readonly string[], now: number): Promise<void> {
+    const era = this.#era;
+    await Promise.all(ids.map(async (id) => {
+      const info = await this.#source.one(id);
+      if (era === this.#era) this.#set(id, info, now);
+    }));
   }
 
-  private async part(first: number, last: number, now: number): Promise<Part | null> {
-    const rows = this.rows.slice(first, last + 1);
-    const newest = rows[0];
-    const oldest = rows.at(-1);
-    if (newest === undefined || oldest === undefined) return null;
-    const since = oldest.created;
+  /** Read what the list has now between two of its rows. */
+  async #readPart(first: number, last: number, now: number): Promise<void> {
+    const era = this.#era;
+    const [newest, oldest] = [this.rows[first], this.rows.slice(first, last + 1).at(-1)];
+    if (newest === undefined || oldest === undefined) return;
     const until = newest.created + MARGIN;
-    const page = await this.source.page(queryOf(this.filter, now, { since, until, limit: LARGE_PAGE }));
-    return { page, since, until };
+    const query = queryOf(this.filter, now, { since: oldest.created, until, limit: LARGE_PAGE });
+    const { executions, next } = await this.#source.page(query);
+    if (era !== this.#era) return;
+    this.#checked = [first, last];
+    const from = next === null ? oldest.created : executions.at(-1)!.created;
+    const found = new Set(executions.map((row) => row.id));
+    const left = this.rows.filter((row) => row.created >= from && row.created < until && !found.has(row.id) && !this.gone.has(row.id));
+    for (const row of executions) {
+      this.#stale.delete(row.id);
+      this.#set(row.id, row, now);
+    }
+    await this.#readOnes(left.slice(0, 100).map((row) => row.id), now); // they do not fit any more, or are deleted
   }
 
-  /** Take a part of the list as it is now. Returns which rows are not in it any more. */
-  private merge({ page, since, until }: Part, now: number): string[] {
-    const from = page.next === null ? since : page.executions.at(-1)!.created;
-    const found = new Map(page.executions.map((row) => [row.id, row]));
-    const left: string[] = [];
-    this.rows = this.rows.map((row) => {
-      const fresh = found.get(row.id);
-      if (fresh !== undefined) {
-        this.gone.delete(row.id);
-        this.stale.delete(row.id);
-        return fresh;
-      }
-      if (row.created >= from && row.created < until && !this.gone.has(row.id)) left.push(row.id);
-      return row;
-    });
-    for (const row of page.executions) if (!this.known.has(row.id)) this.insert(row, now);
-    return left;
-  }
-
-  private insert(row: ExecutionInfo, now: number): void {
+  #insert(row: ExecutionInfo, now: number): void {
     if (!matches(row, this.filter, now)) return;
-    const waiting = this.waiting.some((it) => it.id === row.id);
-    if (waiting || this.known.has(row.id)) return;
+    if (this.#known.has(row.id) || this.waiting.some((it) => it.id === row.id)) return;
     const place = this.rows.findIndex((it) => it.created < row.created);
     if (place < 0 && this.more) return; // it comes with a later page
-    this.known.add(row.id);
+    this.#known.add(row.id);
     this.rows = this.rows.toSpliced(place < 0 ? this.rows.length : place, 0, row);
   }
 
   /** An execution as it is now; null: it was deleted. */
-  private set(id: string, info: ExecutionInfo | null, now: number): void {
+  #set(id: string, info: ExecutionInfo | null, now: number): void {
     const place = this.rows.findIndex((row) => row.id === id);
-    if (place < 0) return;
+    if (place < 0) return void (info !== null && this.#insert(info, now));
     if (info !== null) this.rows = this.rows.with(place, info);
     if (info !== null && matches(info, this.filter, now)) this.gone.delete(id);
     else this.gone.add(id);
   }
 
-  private takeHead(head: ExecutionPage): void {
+  #takeHead(head: ExecutionPage): void {
     const now = new Map(head.executions.map((row) => [row.id, row]));
-    const fresh = head.executions.filter((row) => !this.known.has(row.id));
+    const fresh = head.executions.filter((row) => !this.#known.has(row.id));
     this.rows = this.rows.map((row) => now.get(row.id) ?? row);
     for (const id of now.keys()) this.gone.delete(id);
     const end = head.next === null ? -Infinity : head.executions.at(-1)!.created;
@@ -298,8 +281,8 @@ export class Rows {
     }
     const fresh = this.waiting;
     this.waiting = [];
-    for (const row of fresh) this.known.add(row.id);
-    for (const id of this.gone) this.known.delete(id);
+    for (const row of fresh) this.#known.add(row.id);
+    for (const id of this.gone) this.#known.delete(id);
     if (fresh.length || this.gone.size) {
       const left = this.rows.filter((row) => !this.gone.has(row.id));
       this.rows = [...fresh, ...left].sort((one, other) => other.created - one.created);

@@ -14,9 +14,8 @@ import { MOST_ROWS, Rows, SERVER } from "./rows";
 import { useRowHeight, useWindow } from "./window";
 import { count } from "./words";
 
-/** Lists that were looked at, the newest last: who comes back finds them as they were. */
-const kept = new Map<string, Rows>();
-const MOST_KEPT = 4;
+/** The list that was looked at last: who comes back finds it as it was. */
+let kept: Rows | null = null;
 /** After a movement of the pointer over the list, nothing in it moves for so long. */
 const STILL = 1500;
 /** How many rows beyond those that are drawn are read before somebody gets there. */
@@ -26,16 +25,12 @@ const BELOW = 30;
 
 // Another token may see other runs.
 onSignIn((signedIn) => {
-  if (!signedIn) kept.clear();
+  if (!signedIn) kept = null;
 });
 
 function rowsOf(filter: Filter): Rows {
-  const key = keyOf(filter);
-  const found = kept.get(key) ?? new Rows(filter, SERVER);
-  kept.delete(key);
-  kept.set(key, found);
-  for (const old of [...kept.keys()].slice(0, -MOST_KEPT)) kept.delete(old);
-  return found;
+  if (kept === null || keyOf(kept.filter) !== keyOf(filter)) kept = new Rows(filter, SERVER);
+  return kept;
 }
 
 export function Runs({ route }: { route: RunsRoute }) {
@@ -57,6 +52,7 @@ export function Runs({ route }: { route: RunsRoute }) {
   const space = useRef<HTMLDivElement>(null);
   const grid = useRef<HTMLDivElement>(null);
   const pointed = useRef(-Infinity);
+  const pending = useRef(0);
   const place = useRef(true);
 
   const view = useWindow(space, shown, height, () => {
@@ -79,7 +75,6 @@ export function Runs({ route }: { route: RunsRoute }) {
     }
   };
   const soon = usePaced(refresh, 700);
-  const pending = useRef(0);
 
   const isCalm = (): boolean =>
     list.place < 0.5 && performance.now() - pointed.current > STILL && !grid.current?.contains(document.activeElement);
@@ -153,33 +148,26 @@ export function Runs({ route }: { route: RunsRoute }) {
     draw((it) => it + 1);
   };
 
-  // A row that leaves the view becomes one that enters it, but for the one where the keyboard may be.
-  const slots = Math.ceil((last - first + 1) / 32) * 32;
   const rows = [];
   for (let row = first; row <= last; row++) {
     const info = list.rows[row];
     rows.push(
       <Row
-        key={info === undefined ? -1 - (row % slots) : info.id === list.active ? "active" : row % slots}
-        info={info} number={row} height={height} at={at} filter={filter}
-        active={info !== undefined && info.id === list.active} gone={info !== undefined && list.gone.has(info.id)}
-        onLabel={onLabel}
+        key={info?.id ?? row} info={info} number={row} height={height} at={at} filter={filter}
+        active={row === active} gone={info !== undefined && list.gone.has(info.id)} onLabel={onLabel}
       />,
     );
   }
   const nothing = list.next === null && !here;
   const failed = list.problem !== null && !here;
   const waiting = list.waiting.length;
-  const words = waiting
-    ? `${list.overflow ? `${waiting}+` : waiting} new`
-    : list.gone.size ? `${list.gone.size} changed` : "";
-  const isFiltered = keyOf(filter) !== keyOf(NO_FILTER);
+  const news = waiting ? `↑ ${waiting}${list.overflow ? "+" : ""} new` : list.gone.size ? `↻ ${list.gone.size} changed` : "";
 
   return (
     <section class="list-page" aria-labelledby="list-title">
       <div class="page-head">
         <h1 id="list-title">Runs</h1>
-        <p class="muted number">
+        <p class="muted number" role="status">
           {total !== null ? count(total, "run") : here ? `more than ${count(here, "run")}` : ""}
         </p>
       </div>
@@ -188,12 +176,8 @@ export function Runs({ route }: { route: RunsRoute }) {
         <Trouble problem={problemOf(list.problem)} onAgain={() => void list.again()} />
       ) : nothing ? (
         <div class="list-empty">
-          {isFiltered ? (
-            <>
-              <h2>No runs match</h2>
-              <p>Take more statuses, a wider time or fewer words.</p>
-              <button class="button" type="button" onClick={() => go({ view: "runs" })}>Clear the filter</button>
-            </>
+          {keyOf(filter) !== keyOf(NO_FILTER) ? (
+            <><h2>No runs match</h2><p>Take more statuses, a wider time or fewer words.</p></>
           ) : (
             <>
               <h2>No runs yet</h2>
@@ -209,9 +193,7 @@ export function Runs({ route }: { route: RunsRoute }) {
               <button type="button" class="list-new wrong" onClick={() => void list.again()}>
                 ✗ Not all could be read: try again
               </button>
-            ) : words && (
-              <button type="button" class="list-new" onClick={showNew}>{waiting ? "↑ " : "↻ "}{words}</button>
-            )}
+            ) : news && <button type="button" class="list-new" onClick={showNew}>{news}</button>}
           </div>
           <div
             ref={grid} class="list-grid" role="grid" tabIndex={0}
@@ -220,28 +202,18 @@ export function Runs({ route }: { route: RunsRoute }) {
             aria-activedescendant={active >= first && active <= last ? `list-row-${active}` : undefined}
             onKeyDown={onKeyDown}
             onPointerMove={() => { pointed.current = performance.now(); }}
-            onPointerDown={() => { pointed.current = performance.now(); }}
-            onBlur={soon} onPointerLeave={() => { pointed.current = -Infinity; soon(); }}
+            onPointerLeave={soon}
           >
             <div class="list-columns" role="row" aria-rowindex={1}>
-              <span role="columnheader">Status</span>
-              <span role="columnheader">Run</span>
-              <span role="columnheader">What</span>
-              <span role="columnheader" class="list-right">Started</span>
-              <span role="columnheader" class="list-right">Took</span>
+              {["Status", "Run", "What", "Started", "Took"].map((it, at) => (
+                <span key={it} role="columnheader" class={at > 2 ? "list-right" : ""}>{it}</span>
+              ))}
             </div>
             <div ref={space} class="list-space" role="rowgroup" style={{ height: `${shown * height}px` }}>{rows}</div>
           </div>
         </div>
       )}
-      <div class="list-end">
-        {here >= MOST_ROWS && (
-          <p>These are the newest {MOST_ROWS.toLocaleString("en")}. Narrow the filter to see older ones.</p>
-        )}
-      </div>
-      <p class="unseen" role="status">
-        {list.loading || total === null ? "" : nothing ? "No runs match" : `${count(total, "run")} found`}
-      </p>
+      {here >= MOST_ROWS && <p class="list-end">Narrow the filter to see older ones.</p>}
     </section>
   );
 }

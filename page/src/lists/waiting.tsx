@@ -4,20 +4,16 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
-import { Ago, Trouble, useNow } from "../app/ui";
-import { SchemaForm } from "../forms/form";
-import { idOf, usePayload } from "../forms/question";
+import { Ago, Loading, Trouble, useNow } from "../app/ui";
+import { Asking, titleOf } from "../forms/asking";
+import { idOf } from "../forms/question";
 import { line } from "../values/text";
-import { Value } from "../values/value";
-import type { QuestionInfo } from "../wire/types";
 import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
-import { shortId } from "./words";
+import { RunLink } from "./run-link";
 
 export function Waiting() {
   const { shown, open, more, problem } = useQuestions();
-  const [chosen, setChosen] = useState<ReadonlySet<string> | null>(null);
-  const oldest = useRef("");
   const list = useRef<HTMLUListElement>(null);
   const closed = (shown?.length ?? 0) - open;
 
@@ -31,27 +27,10 @@ export function Waiting() {
     return () => document.removeEventListener("visibilitychange", hidden);
   }, []);
 
-  // The oldest question is unfolded at first: with one question, that is all there is to do here.
-  const first = shown?.find((it) => it.closed === "");
-  if (oldest.current === "" && first !== undefined) oldest.current = idOf(first.question);
-  const unfolded = chosen ?? new Set([oldest.current]);
-
-  const fold = (id: string, isOpen: boolean): void => {
-    const next = new Set(unfolded);
-    if (isOpen) next.add(id);
-    else next.delete(id);
-    setChosen(next);
-  };
   const goOn = (): void => {
-    const next = shown?.find((it) => it.closed === "");
-    if (next === undefined) return;
-    const id = idOf(next.question);
-    fold(id, true);
-    requestAnimationFrame(() => {
-      const card = list.current?.querySelector(`[data-question="${CSS.escape(id)}"]`);
-      const field = card?.querySelector<HTMLElement>("form input, form select, form textarea, form button");
-      (field ?? card?.querySelector<HTMLElement>("button"))?.focus();
-    });
+    const next = list.current?.querySelector<HTMLElement>(".ask-fold:enabled");
+    next?.focus();
+    if (next?.getAttribute("aria-expanded") === "false") next.click();
   };
 
   return (
@@ -68,30 +47,19 @@ export function Waiting() {
           Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
-      {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
-      {shown === null && problem === null && (
-        <ul class="ask-list" aria-hidden="true">
-          {[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}
-        </ul>
-      )}
+      {shown === null && (problem ? <Trouble problem={problem} onAgain={() => void readQuestions()} /> : <Loading lines={12} />)}
       {shown?.length === 0 && (
         <div class="list-empty">
           <h2>Nobody waits for you</h2>
-          <p>When a run asks something, it appears here, and you can answer it in place.</p>
+          <p>What a run asks appears here, to be answered in place.</p>
           <Link class="button" to={{ view: "runs" }}>See the runs</Link>
         </div>
       )}
       {shown !== null && shown.length > 0 && (
         <ul class="ask-list" ref={list}>
-          {shown.map((it) => {
-            const id = idOf(it.question);
-            return (
-              <Card
-                key={id} id={id} asked={it} unfolded={unfolded.has(id)} onFold={(isOpen) => fold(id, isOpen)}
-                onNext={open > 0 ? goOn : undefined}
-              />
-            );
-          })}
+          {shown.map((it, place) => (
+            <Card key={idOf(it.question)} asked={it} first={place === 0} onNext={open > 0 ? goOn : undefined} />
+          ))}
         </ul>
       )}
       {more && <p class="ask-more"><button class="button" type="button" onClick={readMore}>Show more</button></p>}
@@ -99,12 +67,11 @@ export function Waiting() {
   );
 }
 
-interface CardProps {
-  id: string; asked: Asked; unfolded: boolean; onFold: (unfolded: boolean) => void; onNext?: () => void;
-}
-
-function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: CardProps) {
+function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; first: boolean; onNext?: () => void }) {
+  // The oldest question is unfolded: with one question, that is all there is to do here.
+  const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
+  const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
@@ -115,14 +82,14 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
     body.current?.querySelector("button")?.focus({ preventScroll: true });
   }, [closed]);
   const isShown = unfolded && (closed === "" || height.current > 0);
-  const words = closed === "mine" ? "Answered" : "Not open any more: it was answered elsewhere, or is over";
+  const words = closed === "mine" ? "Answered" : "Answered elsewhere, or over";
   const summary = closed ? words : question.payload === null ? "" : line(question.payload, 200);
   return (
-    <li class={`card ask-card ${closed ? "ask-closed" : ""}`} data-question={id}>
+    <li class={`card ask-card ${closed ? "ask-closed" : ""}`}>
       <div class="ask-head">
         <button
           class="ask-fold" type="button" aria-expanded={isShown} disabled={closed !== ""}
-          onClick={() => onFold(!unfolded)}
+          onClick={() => setUnfolded(!unfolded)}
         >
           <span class="ask-sign" aria-hidden="true">{closed ? "✓" : unfolded ? "▾" : "▸"}</span>
           <span class="ask-title">{titleOf(question)}</span>
@@ -138,16 +105,16 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
         </span>
         <p class="ask-from">
           <span class="ask-flow">{line(question.flow, 80)}</span>{" · "}
-          <Link to={{ view: "execution", id: question.execution }} title={question.execution.slice(0, 600)}>
-            {shortId(question.execution)}
-          </Link>
+          <RunLink id={question.execution} />
           {question.chunk && question.chunk !== question.flow && (
             <>{" · "}<span class="ask-chunk">{line(question.chunk, 80)}</span></>
           )}
         </p>
       </div>
       {isShown && (closed === "" ? (
-        <div class="ask-body" ref={body}><Answering question={question} /></div>
+        <div class="ask-body" ref={body}>
+          <Asking question={question} disabled={readOnly === "Loading." ? "" : readOnly} onSubmit={(value, intent) => answer(question, value, intent)} />
+        </div>
       ) : (
         <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
@@ -155,29 +122,5 @@ function Card({ id, asked: { question, closed }, unfolded, onFold, onNext }: Car
         </div>
       ))}
     </li>
-  );
-}
-
-/** A question in words: its type, as the flow has named it. */
-function titleOf(question: QuestionInfo): string {
-  return line(question.type || question.chunk || "Question", 120);
-}
-
-function Answering({ question }: { question: QuestionInfo }) {
-  const { readOnly } = useAccess();
-  const payload = usePayload(question);
-  return (
-    <>
-      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
-        {payload.problem !== null ? <Trouble problem={payload.problem} />
-          : payload.loading ? <p class="muted">The question is large; it is being read.</p>
-          : payload.value !== null && <Value value={payload.value} open={2} />}
-      </div>
-      <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} label={titleOf(question)}
-        disabled={readOnly === "Loading." ? "" : readOnly}
-        onSubmit={(value, intent) => answer(question, value, intent)}
-      />
-    </>
   );
 }

@@ -15,8 +15,6 @@ export interface Cause {
   name: string;
   /** The value that went on from here. */
   value: unknown; hasValue: boolean;
-  /** The frames before are gone, or do not say more. */
-  open: boolean;
 }
 
 /** The chain of a run, at most so many links; `more` if it is longer. */
@@ -29,13 +27,12 @@ export function causesOf(track: Track, moment: Moment, run: number, most = 100):
     seen.add(number);
     const frame = track.frame(number);
     if (frame === undefined || frame.state) {
-      chain.push({ frame: number, at: frame?.at ?? 0, run: null, words: "the frames before are gone", name: "", value: null, hasValue: false, open: true });
+      chain.push(linkOf({ number, at: frame?.at ?? 0, kind: "the frames before are gone" } as Frame));
       break;
     }
     const link = linkOf(frame);
     chain.push(link);
     number = before(track, moment, frame, link);
-    if (number === 0 && frame.kind !== "started") link.open = link.run !== null || frame.kind === "pulled" || frame.kind === "timer_fired";
   }
   return { chain, more: false };
 }
@@ -44,8 +41,7 @@ export function causesOf(track: Track, moment: Moment, run: number, most = 100):
 function before(track: Track, moment: Moment, frame: Frame, link: Cause): number {
   if (frame.kind === "resumed" || frame.kind === "withdrawn") return asked(track, frame);
   if (link.run !== null) return moment.runs.get(link.run)?.cause ?? 0;
-  if (frame.follows) return frame.follows;
-  return 0;
+  return frame.follows ?? 0;
 }
 
 /** The frame that has asked the question which this one has answered. */
@@ -59,38 +55,21 @@ function asked(track: Track, frame: Frame): number {
   return 0;
 }
 
-const text = (value: unknown): string => (typeof value === "string" ? value : "");
+/** What frames are called here, after the name of the run if there is one; others by their kind. */
+const WORDS: Record<string, string> = {
+  started: "the execution was started", created: "the execution was made", completed: "returned", paused: "asked",
+  resumed: "the question was answered", withdrawn: "the question was closed", timer_fired: "the time had come",
+  pulled: "the source gave its next items", items_given: "gave items", retried: "the execution was retried",
+  recovered: "another process took over", state: "set the key", flow_data: "set the shared key", result: "set the result",
+};
 
-function linkOf(frame: Frame): Cause {
-  const record = frame.record ?? {}, { number, at } = frame;
+/** What is said of a change of a key that does not set it. */
+export const CHANGED: Record<string, string> = { delete: "deleted", append: "appended to" };
+
+function linkOf({ number, at, kind, record = {} }: Frame): Cause {
   const run = typeof record.run === "number" ? record.run : null;
-  const link = (words: string, name = "", value: unknown = undefined): Cause =>
-    ({ frame: number, at, run, words, name, value: value ?? null, hasValue: value !== undefined, open: false });
-  const value = record.value === undefined ? null : record.value;
-  switch (frame.kind) {
-    case "started": return link("the execution was started", "", value);
-    case "created": return link("the execution was made");
-    case "completed": return link(record.failure ? "failed, and its fallback returned" : "returned", "", value);
-    case "failed": return link("failed", "", `${text((record.error as { type?: string } | undefined)?.type)}: ${text((record.error as { message?: string } | undefined)?.message)}`);
-    case "emitted": return link(run === null ? "a signal came from outside" : "emitted", text(record.name), value);
-    case "state": {
-      const how = record.op === "delete" ? "deleted the key" : record.op === "append" ? "appended to the key" : "set the key";
-      return link(run === null ? `somebody ${how}` : how, text(record.key), record.op === "delete" ? undefined : value);
-    }
-    case "flow_data": return link(run === null ? "shared data was changed" : "changed shared data", text(record.key), value);
-    case "paused": return link("asked", text(record.interrupt), record.payload ?? null);
-    case "resumed": return link("the question was answered", text(record.interrupt), value);
-    case "withdrawn": return link(record.expired ? "nobody answered in time" : "the question was closed", text(record.interrupt));
-    case "timer_fired": return link("the time had come");
-    case "pulled": return link("the source gave its next items", "", record.items ?? []);
-    case "pull_failed": return link("the source of items failed");
-    case "items_given": return link("gave items", "", record.items ?? []);
-    case "retried": return link("the execution was retried");
-    case "recovered": return link("another process took over");
-    case "retracted": return link("took back a signal");
-    case "confirmed": return link("confirmed a signal");
-    case "result": return link(run === null ? "the result was set" : "set the result", "", value);
-    case "cancelled": return link("was cancelled");
-    default: return link(frame.kind.replaceAll("_", " "));
-  }
+  const name = record.name ?? record.key ?? record.interrupt ?? "";
+  const value = record.value ?? record.payload ?? record.items ?? record.error;
+  const words = (WORDS[kind] ?? kind.replaceAll("_", " ")).replace("set", CHANGED[String(record.op)] ?? "set");
+  return { frame: number, at, run, words, name: String(name), value: value ?? null, hasValue: value !== undefined };
 }

@@ -8,7 +8,7 @@
 import { FINAL, type State, type Status } from "../status";
 import type { Failed, Frame, Phase, RunChange, StateInfo } from "../wire/types";
 import { Axis, upTo } from "./axis";
-import type { Moment, OperatorState, Question, Run, Segment, StreamItem, Track } from "./track";
+import type { Moment, OperatorState, Question, Run, RunMap, Segment, StreamItem, Track } from "./track";
 
 type Doing = Segment["state"];
 type Outcome = "done" | "failed" | "cancelled";
@@ -58,25 +58,31 @@ class Value {
 
 /** A run at a version of it. */
 class View implements Run {
+  readonly #all: Line;
+  readonly #parts: number;
+  readonly #over: boolean;
   #segments: readonly Segment[] | undefined;
-  constructor(
-    private readonly all: Line, readonly state: State, readonly phase: Phase | "ended", readonly attempt: number,
-    readonly losses: number, readonly ended: number | null, private readonly parts: number, private readonly over: boolean,
-    readonly output: unknown, readonly hasOutput: boolean, readonly error: Failed | null, readonly questions: readonly string[],
-  ) {}
-  get id(): number { return this.all.id; }
-  get chunk(): string { return this.all.chunk; }
-  get operator(): string { return this.all.operator; }
-  get cause(): number { return this.all.cause; }
-  get by(): number | null { return this.all.by; }
-  get began(): number { return this.all.began; }
-  get input(): unknown { return this.all.input; }
-  get hasInput(): boolean { return this.all.hasInput; }
-  get subFlow(): string | null { return this.all.subFlow; }
+  readonly id; readonly chunk; readonly operator; readonly cause; readonly by; readonly began;
+  readonly state; readonly phase; readonly attempt; readonly losses; readonly ended; readonly output; readonly hasOutput;
+  readonly error; readonly questions;
+  constructor(all: Line) {
+    this.#all = all;
+    this.#parts = all.segments.length;
+    this.#over = all.open === undefined;
+    this.id = all.id; this.chunk = all.chunk; this.operator = all.operator;
+    this.cause = all.cause; this.by = all.by; this.began = all.began;
+    this.state = all.state; this.phase = all.phase; this.attempt = all.attempt; this.losses = all.losses;
+    this.ended = all.ended; this.output = all.output; this.hasOutput = all.hasOutput;
+    this.error = all.error; this.questions = all.questions;
+  }
+  // what is told of a run later holds for all of its versions
+  get input(): unknown { return this.#all.input; }
+  get hasInput(): boolean { return this.#all.hasInput; }
+  get subFlow(): string | null { return this.#all.subFlow; }
   get segments(): readonly Segment[] {
     if (this.#segments === undefined) {
-      const segments = this.all.segments.slice(0, this.parts), last = this.parts - 1;
-      if (!this.over && last >= 0) segments[last] = { ...segments[last]!, end: null, mark: "" };
+      const segments = this.#all.segments.slice(0, this.#parts), last = this.#parts - 1;
+      if (!this.#over && last >= 0) segments[last] = { ...segments[last]!, end: null, mark: "" };
       this.#segments = segments;
     }
     return this.#segments;
@@ -133,8 +139,8 @@ class Counts {
   }
 }
 
-/** The runs up to a moment, as a map that makes nothing until it is asked. */
-class Runs implements ReadonlyMap<number, Run> {
+/** The runs up to a moment; nothing is made until it is asked for. */
+class Runs implements RunMap {
   constructor(
     private readonly order: readonly Line[], private readonly lines: ReadonlyMap<number, Line>, readonly size: number,
     private readonly moment: number,
@@ -142,26 +148,8 @@ class Runs implements ReadonlyMap<number, Run> {
   get(id: number): Run | undefined {
     return this.lines.get(id)?.views.at(this.moment);
   }
-  has(id: number): boolean {
-    return this.get(id) !== undefined;
-  }
-  *entries(): Generator<[number, Run], undefined> {
-    for (let place = 0; place < this.size; place++) {
-      const line = this.order[place]!;
-      yield [line.id, line.views.at(this.moment)!];
-    }
-  }
-  *keys(): Generator<number, undefined> {
-    for (let place = 0; place < this.size; place++) yield this.order[place]!.id;
-  }
   *values(): Generator<Run, undefined> {
     for (let place = 0; place < this.size; place++) yield this.order[place]!.views.at(this.moment)!;
-  }
-  [Symbol.iterator](): Generator<[number, Run], undefined> {
-    return this.entries();
-  }
-  forEach(call: (value: Run, key: number, map: ReadonlyMap<number, Run>) => void): void {
-    for (const [id, run] of this.entries()) call(run, id, this);
   }
 }
 
@@ -207,37 +195,28 @@ class At implements Moment {
     return (this.#runs ??= new Runs(this.all.order, this.all.lines, upTo(this.all.begins, this.number), this.number));
   }
   get operators(): ReadonlyMap<string, OperatorState> {
-    if (this.#operators === undefined) {
-      this.#operators = new Map();
-      for (const [id, counts] of this.all.operators) {
-        const view = counts.views.at(this.number);
-        if (view !== undefined) this.#operators.set(id, view);
-      }
-    }
-    return this.#operators;
+    return (this.#operators ??= there(this.all.operators, (it) => it.views.at(this.number)));
   }
   get questions(): ReadonlyMap<string, Question> {
-    if (this.#questions === undefined) {
-      this.#questions = new Map();
-      for (const [id, versions] of this.all.questions) {
-        const question = versions.at(this.number);
-        if (question) this.#questions.set(id, question);
-      }
-    }
-    return this.#questions;
+    return (this.#questions ??= there(this.all.questions, (it) => it.at(this.number)));
   }
   get state(): ReadonlyMap<string, unknown> {
     if (this.#state === undefined) {
-      const found: [string, Value][] = [];
-      for (const [key, versions] of this.all.keys) {
-        const value = versions.at(this.number);
-        if (value) found.push([key, value]);
-      }
-      found.sort((one, other) => one[1].place - other[1].place);
+      const found = [...there(this.all.keys, (it) => it.at(this.number))].sort(([, one], [, other]) => one.place - other.place);
       this.#state = new Map(found.map(([key, value]) => [key, value.get()]));
     }
     return this.#state;
   }
+}
+
+/** A map of what there is of each of these. */
+function there<T, V>(all: ReadonlyMap<string, T>, of: (it: T) => V | null | undefined): Map<string, V> {
+  const found = new Map<string, V>();
+  for (const [key, it] of all) {
+    const value = of(it);
+    if (value !== null && value !== undefined) found.set(key, value);
+  }
+  return found;
 }
 
 /** A track without frames. */
@@ -302,15 +281,8 @@ export class Fold implements Track {
 
   items(moment: number): readonly StreamItem[] {
     const all = this.#all.items;
-    let low = 0, high = all.length;
-    if (all.length && all[high - 1]!.frame > moment) {
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (all[middle]!.frame <= moment) low = middle + 1;
-        else high = middle;
-      }
-    } else low = high;
-    if (this.#shown.length !== low || this.#shown[0] !== all[0]) this.#shown = all.slice(0, low);
+    const count = upTo(all, moment, (it) => it.frame);
+    if (this.#shown.length !== count || this.#shown[0] !== all[0]) this.#shown = all.slice(0, count);
     return this.#shown;
   }
 
@@ -321,13 +293,7 @@ export class Fold implements Track {
     if (number >= this.last) return frames.length - 1;
     const direct = number - frames[0]!.number;
     if (frames[direct]?.number === number) return direct;
-    let low = 0, high = frames.length; // there is a hole where a compaction was faster than the reader
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (frames[middle]!.number <= number) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return upTo(frames, number, (it) => it.number) - 1; // there is a hole where a compaction was faster than the reader
   }
 
   #take(frame: Frame): void {
@@ -514,10 +480,7 @@ export class Fold implements Track {
   }
 
   #keep(line: Line, frame: number): void {
-    line.views.put(frame, new View(
-      line, line.state, line.phase, line.attempt, line.losses, line.ended, line.segments.length, line.open === undefined,
-      line.output, line.hasOutput, line.error, line.questions,
-    ));
+    line.views.put(frame, new View(line));
   }
 
   #question(frame: number, question: Question): void {

@@ -69,9 +69,9 @@ class Failure(msgspec.Struct, frozen=True):
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
     """A call of a model during an attempt of a chunk: when it began, and how many seconds it took.
 
-    `model`, `id` and `finish` are what the provider has said, also the counts of tokens; None where it said nothing.
-    `error` is the name of the class of what failed, or was wrong with the answer. Nothing of the request or the answer
-    is kept.
+    `model`, `id`, `finish` and the counts of tokens are those of the provider's answer; None where it has none. `error`
+    is the name of the class of the error, if the call has failed or the answer is invalid. Neither request nor answer
+    are kept.
     """
 
     at: float
@@ -411,7 +411,7 @@ class Paused(Event, tag="paused"):
 class Resumed(Event, tag="resumed"):
     """An interrupt was answered. A second answer with the same `request` is ignored.
 
-    `traceparent`: the trace context of who has answered."""
+    `traceparent`: the trace context of the caller that has sent the answer."""
 
     at: float
     interrupt: str
@@ -533,7 +533,7 @@ class Retried(Event, tag="retried"):
     numbers go on from this record. `expired`: the interrupt that expired with record `failed`; its chunk runs again.
     `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again. `ended`: the time of
     record `failed`, in seconds since the epoch. Records of earlier versions do not have it. `traceparent`: the trace
-    context of who retries.
+    context of the caller of the retry.
     """
 
     at: float

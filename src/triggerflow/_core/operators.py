@@ -212,7 +212,7 @@ def take_pulled(machine: Effects, instance: BlockInstance, items: list[Any], don
     After that the caller removes the pull from the completion group, which then has the new runs as members."""
     machine.state.pulls -= 1
     instance.pulling = False
-    instance.interruptions = None  # the source gets on
+    instance.interruptions = None  # it has given items: losses are counted anew
     instance.exhausted = done
     if instance.pulled is not None:
         instance.pulled.extend(items)

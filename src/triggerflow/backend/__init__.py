@@ -1,4 +1,4 @@
-"""One interface for servers, command lines, clients and pages: see `Backend`, and docs/backend.md."""
+"""The interface that servers, command lines, clients and pages use: see `Backend`, and docs/backend.md."""
 
 from .errors import CODES, BadRequest, ErrorInfo, UnknownFlow, error_info
 from .moments import Moment

@@ -1,7 +1,7 @@
-"""Actions: requests to whoever runs an execution.
+"""Actions: requests to the process that runs an execution.
 
-An action is posted into the inbox of the execution under the id of the caller's request, and the reply is waited for.
-So it does not matter which process runs the execution, or whether one does yet, and a repeated request is the same one.
+An action is posted into the inbox of the execution under the caller's request id; then the caller waits for the reply.
+So any process may run the execution, also one that starts later, and a repeated request is performed once.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ from .shapes import (
     SetState,
 )
 
-#: The kind of a request to run a failed execution again. It is performed by the process that posts it.
+#: The kind of a request to run a failed execution again. The process that posts it performs it.
 RETRY = "retry"
 
 
 def request_of(id: str, row: ExecutionRow, action: AnyAction, types: Types, at: float) -> Request:
-    """The request that asks for an action. Raises `PayloadError`, and `BadRequest` for one that is not possible."""
+    """The request for an action. Raises `PayloadError`, and `BadRequest` for an action that this execution lacks."""
     kind, arguments = _arguments(row, action, id)
     return write_request(id, row.id, kind, arguments, types, at)
 
@@ -75,12 +75,12 @@ def _arguments(row: ExecutionRow, action: AnyAction, id: str) -> tuple[Action, t
 
 
 def retry_request(id: str, execution: str, force: bool, at: float) -> Request:
-    """The request under which a failed execution is run again."""
+    """The request for running a failed execution again."""
     return Request(id=id, execution=execution, kind=RETRY, data=msgspec.json.encode({"force": force}), at=at)
 
 
 async def post(store: Store, request: Request) -> Request:
-    """Post a request, and return it as it is in the store. Raises `BadRequest` if its id was used for another one."""
+    """Post a request, and return it as stored. Raises `BadRequest` if its id was used for another action."""
     posted = await store.post(request)
     if not same_request(posted, request):
         raise BadRequest("this request id was used for another action; give each intent an id of its own")
@@ -88,24 +88,23 @@ async def post(store: Store, request: Request) -> Request:
 
 
 def _answer(reply: Reply) -> Any:
-    """The answer in a reply as JSON: it may have classes that are not here. Raises the error in it."""
+    """The value of a reply as JSON, which needs no class of it. Raises the error of a reply that is one."""
     return plain(msgspec.json.decode(reply.data)) if reply.ok else read_reply(reply, Types())
 
 
 async def ask(session: StoreSession, request: Request, wait: float) -> Any:
-    """Post a request, and wait up to `wait` seconds for the reply. Returns the answer in it, as JSON.
+    """Post a request, and wait up to `wait` seconds for the reply. Returns its value, as JSON.
 
-    Raises the error in the reply; `ExecutionClosed` if the execution has ended; and `TimeoutError`, which says whether
-    the action was surely not done. If the caller is cancelled, the request is withdrawn.
+    Raises the error in the reply, `ExecutionClosed` if the execution has ended, and `TimeoutError`, whose message says
+    whether the action may still be performed. If the caller is cancelled, the request is withdrawn.
     """
     store, id = session.store, request.id
     deadline = asyncio.get_running_loop().time() + wait
     with session.hub.watch(executions=[request.execution], requests=[id]) as watch:
-        await post(store, request)
+        found = [await post(store, request)]
         row = None
         try:
             while True:
-                found = await store.requests([id])
                 if not found:
                     raise TimeoutError("the request was withdrawn by somebody else")
                 if found[0].reply is not None:
@@ -117,6 +116,7 @@ async def ask(session: StoreSession, request: Request, wait: float) -> Any:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await watch.changed()
+                        found = await store.requests([id])
                         continue
                 break
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The errors of a backend as data: each has a stable code, so that callers over a wire can tell them apart."""
+"""The errors of a backend as data: each has a stable code, so that remote callers can distinguish them."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from .shapes import Shape
 
 
 class UnknownFlow(UsageError, LookupError):
-    """No flow of that name is here: this process lacks its code, or nobody has ever heard of it."""
+    """There is no such flow: this process does not have its code, or the store has no execution or definition of it."""
 
 
 class BadRequest(UsageError, ValueError):
-    """An argument of a backend's method is impossible: a limit that is exceeded, a cursor that is none."""
+    """An argument of a backend's method is not valid, such as a number beyond its limit or a malformed cursor."""
 
 
 class ErrorInfo(Shape, frozen=True):
@@ -56,8 +56,8 @@ _AGAIN = frozenset(("suspended", "owned_elsewhere", "store_unavailable", "timed_
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """An exception as data. One that is neither of the engine nor a time-out has the code "internal", and a text
-    without details."""
+    """An exception as data. One that is neither of the engine nor a `TimeoutError` has the code "internal", and a
+    message without details."""
     for kind in type(error).__mro__:
         known: Any = CODES.get(kind)
         if known is not None:

@@ -1,10 +1,10 @@
 """Frames: the records of an execution, each with what it changed.
 
-The records are replayed by the machine, and its state is compared with what a reader of the frames so far knows
-(`_Known`). Comparing everything after each record would cost as much as everything that is open. So only what a record
-can have changed is looked at: the runs that it names, that its commands name, and those that are new by their number.
-If the number of open runs differs from what follows from that, runs have ended in the wake of the record (a
-cancellation, a block that ended), and then all are compared.
+The machine replays the records. After each, its state is compared with what a reader of the frames so far knows
+(`_Known`). Comparing all open runs each time would be slow. So only those are compared that the record can have
+changed: the runs that it names, that its commands name, and those whose numbers are new. If the number of open runs
+then differs from the expected one, the record has ended further runs (a cancellation, the end of a block), and all are
+compared.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from .values import failed, losses_of, shown, shown_record, state_info, sub_flow
 
 #: The kind of a frame with the whole state.
 MOMENT = "moment"
-#: How many of the newest frames of an execution its followers share. Who is slower reads the store itself.
+#: How many of the newest frames of an execution its followers share. A slower follower reads the store itself.
 KEPT = 1000
 #: Records after which any run can have changed.
 _EVERYTHING = (events.Recovered, events.Retried)
@@ -38,7 +38,7 @@ class _Known:
         self.id = id
         self.machine = machine
         self.definition = machine.plan.definition.fingerprint if after else ""
-        #: for each run what was told of it, as `_look` says
+        #: the newest state of each open run, as `_look` returns it
         self.runs = {number: _look(run) for number, run in state.runs.items()}
         self.questions = {key: it.holds for key, it in (state.interrupts or {}).items() if it.status == "waiting"}
         self.waits = {number: wait.run.id for number, wait in (state.waits or {}).items() if wait.run is not None}
@@ -123,7 +123,7 @@ class _Known:
         return [it for it in changes if it is not None]
 
     def _change(self, number: int, run: RunChunk | None, step: Step) -> RunChange | None:
-        """What has changed about one run; None if nothing has."""
+        """The change of one run; None if nothing has changed."""
         known = self.runs.get(number)
         if run is None:
             if known is None:
@@ -186,19 +186,19 @@ async def frames(reader: ExecutionReader, row: ExecutionRow, after: int) -> Asyn
 
 
 class _Cutter:
-    """Cuts the frames of one execution, and goes on where it was when there are more."""
+    """Makes the frames of one execution, in order. `frames` can be called again when there are more records."""
 
     def __init__(self, reader: ExecutionReader, id: str) -> None:
         self._reader = reader
         self._id = id
         self._place: Place
         self._known: _Known
-        #: the whole state, if frames before it are gone
+        #: a frame of the whole state to begin with, if the frames before it are gone
         self._first: Frame | None = None
 
     @classmethod
     async def at(cls, reader: ExecutionReader, row: ExecutionRow, after: int) -> "_Cutter":
-        """Begin after frame `after`, or with a frame of the whole state if the one behind it is gone."""
+        """Begin after frame `after`, or with a frame of the whole state if the next one is gone."""
         made = cls(reader, row.id)
         await made._begin(row, after)
         return made
@@ -212,11 +212,11 @@ class _Cutter:
 
     @property
     def number(self) -> int:
-        """The number of the last frame that was cut."""
+        """The number of the last frame that was made."""
         return self._place.machine.state.records
 
     async def frames(self, row: ExecutionRow) -> AsyncIterator[Frame]:
-        """Cut the frames up to the newest that `row` counts."""
+        """Make the frames up to the newest that `row` counts."""
         while True:
             if self._first is not None:
                 first, self._first = self._first, None
@@ -230,34 +230,34 @@ class _Cutter:
                 row = await self._reader.row(self._id)
                 if await self._reader.earliest(row) <= self.number:
                     raise
-                await self._begin(row, self.number)  # a compaction was faster
+                await self._begin(row, self.number)  # a compaction has deleted the next records
 
 
 class Followers:
     """The followers of one execution in this process: they share one replay and its newest frames.
 
-    A task reads what is new, once for all of them, as long as there is one.
+    As long as there is a follower, one task reads the new records for all of them.
     """
 
     def __init__(self, reader: ExecutionReader, id: str) -> None:
         self._reader = reader
         self._id = id
         self.count = 0
-        #: whether nothing more will come: the execution has ended, or could not be read
+        #: whether there will be no more frames: the execution has ended, or could not be read
         self.over = False
         self._error: Exception | None = None
         self._task: asyncio.Task[None] | None = None
-        #: the newest frames in order. Who has the frame of number `_floor`, or a later one, lacks none before them
+        #: the newest frames in order. A follower that has frame `_floor`, or a later one, needs no frame before them
         self._frames: deque[Frame] = deque()
         self._floor = 0
         self._news = asyncio.Event()
 
     async def after(self, after: int) -> AsyncIterator[Frame]:
         """The frames after number `after`, and each new one, until the execution has ended."""
-        # Below every floor, so that the first follower replays in any case: the task goes on with its replay.
+        # The first follower begins below every floor, so that it replays: the task continues its replay.
         number = -1 if self._task is None else after
         while True:
-            if number < self._floor:  # what it needs is not shared, or not any more
+            if number < self._floor:  # the next frame is not among the shared ones
                 row = await self._reader.row(self._id)
                 cutter = await _Cutter.at(self._reader, row, max(number, after))
                 async for frame in cutter.frames(row):
@@ -295,7 +295,7 @@ class Followers:
                     if row.records > cutter.number:
                         async for frame in cutter.frames(row):
                             self._add(frame)
-                        self._tell()
+                        self._wake_followers()
                     elif row.status in FINAL_STATUSES:
                         break
                     else:
@@ -303,22 +303,22 @@ class Followers:
         except Exception as error:  # each follower raises it
             self._error = error
         self.over = True
-        self._tell()
+        self._wake_followers()
 
     def _add(self, frame: Frame) -> None:
-        if frame.kind == MOMENT:  # it stands for all that came before
+        if frame.kind == MOMENT:  # it replaces all frames before it
             self._frames.clear()
             self._floor = 0
         self._frames.append(frame)
         if len(self._frames) > KEPT:
             self._floor = self._frames.popleft().number
 
-    def _tell(self) -> None:
+    def _wake_followers(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     def close(self) -> None:
-        """Nobody follows any more."""
+        """Stop the task: there is no follower any more."""
         if self._task is not None:
             self._task.cancel()
 

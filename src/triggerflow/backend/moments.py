@@ -1,4 +1,4 @@
-"""`Moment`: what frames add up to. A page or a terminal folds frames in the same way."""
+"""`Moment`: the fold of frames. Pages and terminals fold frames in the same way."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .shapes import Failed, Frame, QuestionChange, RunChange
 class Moment:
     """An execution at one moment, made by taking its frames in order, from the first on.
 
-    `runs` and `questions` have what is open, by number and id, as the last frame about it has told.
+    `runs` and `questions` hold the open ones, by number and id, each as the last frame with it shows it.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Moment:
         self.error: Failed | None = None
 
     def take(self, frame: Frame) -> None:
-        """Go on to the moment after this frame."""
+        """Advance to the moment after this frame."""
         self.number, self.status = frame.number, frame.status
         self.definition = frame.definition or self.definition
         if frame.state is not None:

@@ -1,4 +1,4 @@
-"""The programs to read executions with. The definition of a flow whose code is not here comes out of the store."""
+"""The programs to read executions with. Without the code of a flow, its definition is read from the store."""
 
 from copy import copy
 
@@ -13,12 +13,12 @@ from ..run.program import Program
 from ..serialize.payload import Types
 from ..stores.protocol import ExecutionRow, Store
 
-#: How many definitions of flows without code are kept.
+#: How many plans of stored definitions are kept.
 KEPT = 256
 
 
 class StoredProgram(Program):
-    """A program to read executions with, and not to run them: all that is known of it is its name."""
+    """A program that can read executions but not run them. Only its name is known."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ class Programs:
         #: the flows whose code is here, sub-flows included, by name
         self.flows = flows
         self._types = Types().reading()
-        #: the types of each flow that is here, for reading: readers of the same types share what they read
+        #: the types of each flow with code, for reading: readers with the same types share what they read
         self._types_of: dict[str, Types] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -67,7 +67,7 @@ class Programs:
 
 
 class LenientReader(ExecutionReader):
-    """Reads executions, and lacks neither code nor classes for it."""
+    """Reads executions without needing the code of their flow or the classes of their values."""
 
     def __init__(self, programs: Programs, program: Program) -> None:
         known = programs.flows.get(program.name)

@@ -1,11 +1,11 @@
-"""`Backend`: the interface on which servers, command lines, clients and pages stand.
+"""`Backend`: the interface that servers, command lines, clients and pages use.
 
-Everything that such a program shows and does goes through it, so that each works on whatever keeps the executions: a
-store (`StoreBackend`), a server somewhere else, another engine. All arguments and results are JSON-shaped (`shapes`).
+All that such a program shows and does goes through it, so that it works with anything that keeps executions: a store
+(`StoreBackend`), a server (`triggerflow.client`), another engine. All arguments and results are JSON-shaped (`shapes`).
 
-Errors are exceptions of `triggerflow.errors`, and `UnknownFlow` and `BadRequest` of this package. `error_info` makes
-data of them, with a stable code. Every method that takes an id raises `UnknownExecution` for one that does not exist;
-every method raises `StoreError` if the store cannot be read or written.
+Errors are exceptions of `triggerflow.errors`, and `UnknownFlow` and `BadRequest` of this package. `error_info` turns
+them into data with a stable code. Every method that takes an id raises `UnknownExecution` for one that does not exist;
+every method raises `StoreError` if the store cannot be read or written. Times are seconds since the epoch.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -30,32 +30,33 @@ from .shapes import (
     StateInfo,
 )
 
-#: The largest page of executions or questions, and the longest wait for a result or a change, in seconds.
+#: The largest page of executions or questions, and the longest `wait` of a method, in seconds.
 MAX_PAGE, MAX_WAIT = 1000, 300.0
-#: How many seconds an action waits for whoever runs the execution, by default.
+#: How many seconds an action waits for the process that runs the execution, by default.
 ACTION_WAIT = 30.0
 
 
 class Backend(Protocol):
-    """Lists, shows and changes executions, whoever runs them. Reading disturbs no execution and needs no code."""
+    """Lists, shows and changes executions, whichever process runs them. Reading needs no code of their flows, and does
+    not disturb them."""
 
     # -- flows -------------------------------------------------------------------------------------------------------
 
     async def flows(self) -> list[FlowInfo]:
-        """The flows whose code is here or that have executions, by name."""
+        """The flows whose code this backend has or that have executions, sorted by name."""
         ...
 
     async def contract(self, flow: str, *, definition: str | None = None) -> Contract:
-        """What a flow takes and gives, as JSON Schema; with a fingerprint, the signals are those of that definition of
-        it, as in `drawing`. Raises `UnknownFlow`."""
+        """The types of a flow's start value, result, items, signals and state, as JSON Schema. `definition`: see
+        `drawing`; only the list of signals depends on it. Raises `UnknownFlow`."""
         ...
 
     async def drawing(
         self, flow: str, *, definition: str | None = None, mode: Literal["simplified", "detailed"] = "simplified"
     ) -> Drawing:
-        """The graph of a flow; with a fingerprint (`ExecutionInfo.definition`), of that definition of it, which never
-        changes. A flow whose code is not here and that ran only as a sub-flow needs a fingerprint. Raises
-        `UnknownFlow`, also for a fingerprint that the store lacks."""
+        """The graph of a flow. `definition`: the fingerprint of one of its definitions (`ExecutionInfo.definition`),
+        whose drawing never changes; by default that of the code, or else of the newest execution. It is needed for a
+        flow without code here that ran only as a sub-flow. Raises `UnknownFlow`, also for an unknown fingerprint."""
         ...
 
     # -- lists -------------------------------------------------------------------------------------------------------
@@ -75,29 +76,29 @@ class Backend(Protocol):
     ) -> ExecutionPage:
         """A page of up to `limit` (at most `MAX_PAGE`) executions, the newest first.
 
-        `since` and `until` (not included) limit the time of creation. Without `parent` sub-flows are left out; with it,
-        only those of that execution are listed. With `labels` an execution needs all of them; with `text` its id or a
-        label begins with it, or a word of its error does. `after` is `next` of the page before: no execution comes
-        twice, whatever is created meanwhile. Raises `BadRequest`.
+        `since` (included) and `until` (not included) bound the time of creation. Without `parent` sub-flows are left
+        out; with it, only the sub-flows of that execution are listed. An execution is listed if it has all `labels`,
+        and if its id, one of its labels, or a word of its error begins with `text`. `after` is `next` of the page
+        before; executions that are created meanwhile cause no duplicates. Raises `BadRequest`.
         """
         ...
 
     async def counts(
         self, *, since: float | None = None, until: float | None = None
     ) -> dict[str, dict[StatusName, int]]:
-        """How many executions each flow has in each status, without sub-flows."""
+        """The number of executions by flow and status, without sub-flows, created from `since` to before `until`."""
         ...
 
     async def questions(
         self, *, flow: str | None = None, execution: str | None = None, after: str | None = None, limit: int = 100
     ) -> QuestionPage:
-        """The open questions, the oldest first: of all flows, of one flow (its sub-flows included), or of one execution
-        and its sub-flows."""
+        """A page of up to `limit` open questions, the oldest first: of all flows, of one flow with its sub-flows, or of
+        one execution with its sub-flows. `after` is `next` of the page before. Raises `BadRequest`."""
         ...
 
     async def changes(self, after: str | None = None, *, wait: float = MAX_WAIT) -> ChangesInfo:
-        """Wait until an execution has changed since a cursor, at most `wait` seconds, and tell which. Without a cursor:
-        the present one at once."""
+        """Wait until an execution has changed since the cursor `after`, for at most `wait` seconds, and return the ids
+        with the next cursor. Without `after`: return the present cursor at once."""
         ...
 
     # -- one execution -----------------------------------------------------------------------------------------------
@@ -107,32 +108,32 @@ class Backend(Protocol):
         ...
 
     def frames(self, id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Frame]:
-        """The frames after number `after`, in order and without a gap; with `follow`, also each new one, until the
-        execution has ended. It may run in any process, and change its owner. Raises `BadRequest` if there are fewer
-        than `after`."""
+        """The frames after number `after`, in order and without gaps; with `follow`, also each new one until the
+        execution has ended, whichever processes run it. Raises `BadRequest` if there are fewer than `after`."""
         ...
 
     def stream(self, id: str, *, after: int = 0, follow: bool = False, compact: bool = False) -> AsyncIterator[Item]:
-        """The items of the runtime stream after number `after`; with `follow`, also each new one, until the stream or
-        the execution has ended. With `compact` items are merged that differ only in a text. A failure of the
-        execution is not raised."""
+        """The items of the runtime stream after number `after`; with `follow`, also each new one until the stream or
+        the execution has ended. With `compact`, consecutive items that differ only in a text are merged. A failure of
+        the execution is not raised."""
         ...
 
     async def state_at(self, id: str, moment: int | None = None) -> StateInfo:
-        """The execution as it was at a moment (default: now). Raises `RecordsTrimmed`, and `BadRequest` for a moment
-        that has not come."""
+        """The state of an execution at a moment (default: the newest). Raises `RecordsTrimmed` if its records were
+        deleted, and `BadRequest` for a moment that does not exist yet."""
         ...
 
     async def result(self, id: str, *, wait: float = 0.0) -> ResultInfo:
-        """The result; if the execution has not ended, after up to `wait` seconds (at most `MAX_WAIT`)."""
+        """The result. Waits up to `wait` seconds (at most `MAX_WAIT`) for the end of the execution; without an end,
+        `ended` of the result is False."""
         ...
 
     async def diff(self, one: str, other: str) -> DifferenceInfo:
-        """Compare two executions of a flow. Raises `BadRequest` for two flows."""
+        """Compare two executions of a flow. Raises `BadRequest` if they are of different flows."""
         ...
 
     def export(self, id: str) -> AsyncIterator[bytes]:
-        """The execution with its sub-flows as a file (.jsonl) that `History.load` reads, in pieces."""
+        """The execution with its sub-flows as the bytes of a file (.jsonl) that `History.load` reads, in pieces."""
         ...
 
     # -- changes -----------------------------------------------------------------------------------------------------
@@ -156,12 +157,13 @@ class Backend(Protocol):
         ...
 
     async def act(self, id: str, action: AnyAction, *, request: str | None = None, wait: float = ACTION_WAIT) -> Done:
-        """Do something to an execution, whoever runs it, and return when it is in the store.
+        """Have the process that runs an execution perform an action, and return when the change is in the store.
 
-        A second call with the same `request` does nothing and returns what the first one has: give one to each intent
-        of a person, and a call that broke off can be repeated. Raises what the method of the handle raises
-        (`ExecutionClosed`, `UnknownInterrupt`, `AlreadyAnswered`, `ContractError` ...), and `TimeoutError` if nobody
-        replies for `wait` seconds, which says whether it was surely not done. A retry needs the code of the flow here.
+        `request` is an id for the action: a second call with the same id changes nothing and returns the outcome of the
+        first one, so that a call whose answer was lost can be repeated. Raises the errors of the method of the handle
+        (`ExecutionClosed`, `UnknownInterrupt`, `AlreadyAnswered`, `ContractError` ...), and `TimeoutError` if no
+        process replies within `wait` seconds (at most `MAX_WAIT`); its message says whether the action may still be
+        performed. `Retry` needs the code of the flow here.
         """
         ...
 
@@ -174,6 +176,6 @@ class Backend(Protocol):
         state: Mapping[str, Any] | None = None,
         value: Any = UNSET,
     ) -> ExecutionInfo:
-        """Make a new execution out of the first `at` frames of another one; see `History.fork`. It is run like one that
-        was started here. Raises `UnknownFlow` without its code."""
+        """Make a new execution, which a worker runs, out of the first `at` frames of another one; see `History.fork`.
+        Raises `UnknownFlow` if this backend does not have the code of the flow."""
         ...

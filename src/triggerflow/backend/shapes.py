@@ -1,10 +1,10 @@
-"""The data that a backend gives and takes. All of it is JSON: `msgspec.json.encode` and `decode` carry it as it is.
+"""The shapes of the arguments and results of a backend. All are JSON data: `msgspec.json` encodes and decodes them.
 
 Times are seconds since the epoch. *Values* (of starts, results, signals, states, stream items, answers) are JSON, too.
 A value that JSON lacks is shown in this way: tuples and sets as lists; bytes (base64), dates, times, decimals, UUIDs
 and floats that are not finite as texts; an object of a registered class as `{"$type": name, field: value ...}`, a
-member of an enum as `{"$type": name, "value": value}`, and a dict with other keys than texts as
-`{"$type": "dict", "items": [[key, value] ...]}`. It is shown the same whether the program has the class or not.
+member of an enum as `{"$type": name, "value": value}`, and a dict with keys that are not strings as
+`{"$type": "dict", "items": [[key, value] ...]}`. A program without the class gets the same.
 
 A *moment* of an execution is the number of its records that have happened. Moment 0 is before the first record, and the
 frame of number n leads to moment n.
@@ -19,13 +19,13 @@ from ..run.options import Reuse as Reuse
 
 #: A JSON Schema (draft 2020-12). `{}` takes any JSON.
 Schema = dict[str, Any]
-#: ready: it waits for a permit; waiting: for what it has started, or for something outside; backoff: for its next
-#: attempt
+#: What a run does. ready: it waits for a permit; waiting: for what it has started, or for something outside; backoff:
+#: for its next attempt.
 Phase = Literal["ready", "running", "waiting", "backoff"]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of what a backend gives."""
+    """Base of the results of a backend."""
 
 
 # -- executions --------------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ class ExecutionInfo(Shape, frozen=True):
     #: how many frames and stream items it has, trimmed ones included
     frames: int
     items: int
-    #: whether a living process runs it
+    #: whether it has an owner: a process that runs it
     owned: bool
     labels: dict[str, str]
     #: one line about why it failed or was cancelled
@@ -76,7 +76,7 @@ class Failed(Shape, frozen=True):
 
 
 class ResultInfo(Shape, frozen=True):
-    """The result of an execution. Without `ended` the other fields say nothing."""
+    """The result of an execution. Unless `ended`, only `status` has a meaning."""
 
     status: StatusName
     ended: bool
@@ -91,7 +91,7 @@ class ResultInfo(Shape, frozen=True):
 
 
 class RunChange(Shape, frozen=True, omit_defaults=True):
-    """What a record changed about one run: it is new, or has another phase or attempt, or (`phase` "ended") is over."""
+    """A change of one run by a record: it is new, has another phase or attempt, or (`phase` "ended") has ended."""
 
     run: int
     phase: Phase | Literal["ended"]
@@ -99,29 +99,27 @@ class RunChange(Shape, frozen=True, omit_defaults=True):
     operator: str
     chunk: str
     attempt: int = 1
-    #: how many of its attempts have ended with their process
+    #: how many of its attempts were lost with their process
     losses: int = 0
     #: the number of the frame that has caused the run
     cause: int = 0
-    #: the run in whose name the record was made that has caused this one; None for an outside caller, and if that frame
-    #: was read before
+    #: the run that made the record of this frame, if this frame has caused the run; else None
     by: int | None = None
-    #: for the step of a sub-flow: what the ids of its executions begin with. The first one has this id, those after a
-    #: failure have ".2", ".3" ... behind it
+    #: for the step of a sub-flow: the id of its first execution. Those after a failure have ".2", ".3" ... appended
     sub_flow: str | None = None
 
 
 class QuestionChange(Shape, frozen=True, omit_defaults=True):
-    """An interrupt that a record opened or closed."""
+    """An interrupt that a record has opened or closed."""
 
     id: str
     open: bool
-    #: for the question of a sub-flow: True; it is a question of the sub-flow's execution, too
+    #: whether a sub-flow asks it: then the sub-flow's execution has the question as well
     inside: bool = False
 
 
 class RunInfo(Shape, frozen=True):
-    """One run that had not ended. The fields are those of `RunChange`; `value` is its input."""
+    """One open run. The fields are those of `RunChange`; `value` is its input."""
 
     run: int
     phase: Phase
@@ -141,11 +139,11 @@ class OpenQuestion(Shape, frozen=True):
     type: str
     chunk: str
     payload: Any
-    #: when it was asked (None in executions of earlier versions) and up to when an answer counts
+    #: when it was asked (None in executions of earlier versions), and when it expires (None: never)
     since: float | None
     expires: float | None
     inside: bool = False
-    #: the event as which the answer is emitted, if one is named
+    #: the name of the event as which the answer is emitted, if there is one
     resume_event: str | None = None
 
 
@@ -172,38 +170,38 @@ class StateInfo(Shape, frozen=True):
     timers: list[float]
     #: how many items its stream has
     items: int
-    #: whether a source is read, or a timer is open that counts as work: what `Execution.async_settled` waits for beside
-    #: the runs
+    #: whether a source is being read, or a timer is open that counts as work: besides the runs,
+    #: `Execution.async_settled` waits for these
     working: bool = False
 
 
 class Frame(Shape, frozen=True, omit_defaults=True):
-    """One record of an execution, and what it changed. Folded from the first on, frames give each moment: see `Moment`.
+    """One record of an execution, and what it has changed. The fold of all frames up to one is a `Moment`.
 
-    `kind` and `record` are the record as it is stored: see `triggerflow.records`; `record` has its fields that are not
-    the default, except its time. Numbers of records in these fields (`signal`, `wait`, `failed`) count from 0, so they
-    are one less than the number of the frame.
+    `kind` and `record` are the record as it is stored, see `triggerflow.records`: `record` has the fields that differ
+    from their default, without the time. Numbers of records in these fields (`signal`, `wait`, `failed`) count from 0:
+    they are one less than the number of the frame.
 
-    Where the records before are gone (`compact`), the first frame has the kind "moment", no record, and the whole state
-    at its moment; every later one is a record again. The same comes if a compaction overtakes a reader.
+    If earlier records were deleted (`compact`), the first frame has the kind "moment", no record, and the whole state
+    at its moment. A reader also gets such a frame if a compaction deletes records that it has not read yet.
     """
 
     number: int
     at: float
     kind: str
-    #: the status of the execution after the record. An execution of which nothing is left but sub-flows that wait is
-    #: "running" here, and "waiting" in lists
+    #: the status of the execution after the record. An execution that only waits for sub-flows, which wait themselves,
+    #: is "running" here and "waiting" in lists
     status: StatusName
     record: dict[str, Any] = {}
     runs: list[RunChange] = []
     questions: list[QuestionChange] = []
     #: its number in the runtime stream, 0 if it is no item
     item: int = 0
-    #: for a timer that has fired: the number of the frame that has started the timer; 0 if that was read before
+    #: for a timer that has fired: the number of the frame that has started it; 0 if the reader began after that frame
     follows: int = 0
-    #: the numbers of the timers that the record has started; `timer` of the record is that of the one that has fired
+    #: the numbers of the timers that the record has started; a record of a fired timer names it as `timer`
     timers: list[int] = []
-    #: the fingerprint of the definition, if it is another one than before: for the first frame, and after a move
+    #: the fingerprint of the definition, in the first frame and where the execution moves to another definition
     definition: str = ""
     #: with the status "completed": whether there is a result, and the result
     has_result: bool = False
@@ -217,7 +215,7 @@ class Frame(Shape, frozen=True, omit_defaults=True):
 class Item(Shape, frozen=True, omit_defaults=True):
     """An item of the runtime stream. With `compact`, `number` is that of the last item merged into it.
 
-    `path` leads to the sub-flow it comes from, "" for the execution itself.
+    `path` is the path of the sub-flow that has put it, "" for the execution itself.
     """
 
     number: int
@@ -235,7 +233,7 @@ class QuestionInfo(Shape, frozen=True):
     execution: str
     flow: str
     id: str
-    #: the execution that asks, which may be a sub-flow, and the id of the question there
+    #: the execution whose chunk asks, perhaps a sub-flow, and the id of the question there
     asked_by: str
     own_id: str
     chunk: str
@@ -243,7 +241,7 @@ class QuestionInfo(Shape, frozen=True):
     payload: Any
     #: whether the payload was too large to be listed; `state_at(asked_by)` has it
     cut: bool
-    #: what an answer has to be; `{}` takes any JSON
+    #: the schema of an answer; `{}` takes any JSON
     schema: Schema
     since: float
     expires: float | None
@@ -260,7 +258,7 @@ class QuestionPage(Shape, frozen=True):
 
 
 class Action(msgspec.Struct, tag_field="action", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what can be done to an execution."""
+    """Base of the actions on an execution."""
 
 
 class Answer(Action, tag="answer", frozen=True):
@@ -332,10 +330,10 @@ AnyAction = (
 
 
 class Done(Shape, frozen=True):
-    """The outcome of an action, which was done or had been done before under the same request id.
+    """The outcome of an action, now or by an earlier call with the same request id.
 
-    `value`: for `cancel_signal` how many, for `answer` the question as `Execution.get_interrupt` shows it, else None.
-    `status` is that of the execution in the store at that time.
+    `value`: for `cancel_signal` the number of cancelled signals, for `answer` the question as `Execution.get_interrupt`
+    shows it, else None. `status` is the present status of the execution in the store.
     """
 
     status: StatusName
@@ -346,10 +344,10 @@ class Done(Shape, frozen=True):
 
 
 class FlowInfo(Shape, frozen=True):
-    """A flow: one that this process has, or one of which the store has executions."""
+    """A flow of which the backend has the code, or the store has executions."""
 
     name: str
-    #: whether this process has its code, so that it can start and continue executions
+    #: whether the backend has its code, and so can start, retry and fork executions
     has_code: bool
     #: the fingerprint of its definition: of the code, or of the newest execution
     definition: str
@@ -358,7 +356,7 @@ class FlowInfo(Shape, frozen=True):
 
 
 class SignalInfo(Shape, frozen=True):
-    """An event that chunks of a flow listen to. `external`: an idle execution waits for it."""
+    """An event that chunks of a flow listen to. `external`: an idle execution stays open for it."""
 
     name: str
     external: bool
@@ -366,7 +364,7 @@ class SignalInfo(Shape, frozen=True):
 
 
 class Contract(Shape, frozen=True):
-    """What a flow takes and gives: `{}` where no type is declared, or the code of the flow is not here."""
+    """The types of a flow; `{}` where none is declared, or the backend does not have the code of the flow."""
 
     flow: str
     has_code: bool
@@ -381,9 +379,9 @@ class Contract(Shape, frozen=True):
 
 
 class DrawnBox(Shape, frozen=True):
-    """A box of a drawing: what it stands for, its label in lines, and the key of the block around it.
+    """A box of a drawing, with its label in lines and the key of the block around it.
 
-    `operators` are the ids of the operators that it stands for; none for what is not an operator, such as a signal.
+    `operators` are the ids of the operators that it stands for; empty for what is no operator, such as a signal.
     """
 
     key: str
@@ -396,7 +394,7 @@ class DrawnBox(Shape, frozen=True):
 
 
 class DrawnBlock(Shape, frozen=True):
-    """A border around boxes and other blocks: a batch, a for_each or a match. `operator` has opened it."""
+    """A border around boxes and other blocks: a batch, a for_each or a match, which `operator` opens."""
 
     key: str
     parent: str | None
@@ -406,7 +404,7 @@ class DrawnBlock(Shape, frozen=True):
 class DrawnLine(Shape, frozen=True):
     """An arrow between boxes. `style` is "solid", "emit" for an emitted signal, or "side" for a side branch.
 
-    `operators` are those that have no box because the line goes through them: conditions, lone gates, ways back.
+    `operators` are the ids of those without a box that the line passes through: conditions, lone gates, ways back.
     """
 
     source: str
@@ -430,7 +428,7 @@ class Drawing(Shape, frozen=True):
 
 
 class Parted(Shape, frozen=True):
-    """The first frame in which two executions differ: its number, and the frame of each; None if it has none."""
+    """The first frame in which two executions differ: its number, and kind and record of each; None if it has none."""
 
     number: int
     kinds: tuple[str | None, str | None]
@@ -438,7 +436,7 @@ class Parted(Shape, frozen=True):
 
 
 class Pair(Shape, frozen=True, omit_defaults=True):
-    """Two values that differ. `missing` says which of the two executions has none: "", "one" or "other"."""
+    """Two values that differ. `missing`: which of the two executions has no value, if one has none."""
 
     one: Any = None
     other: Any = None
@@ -464,7 +462,8 @@ class DifferenceInfo(Shape, frozen=True):
 
 
 class ChangesInfo(Shape, frozen=True):
-    """What has changed since a cursor. A change may come twice; none is left out unless `resync`: then read anew."""
+    """The executions that have changed since a cursor, by id; an id may come twice. With `resync` some may be missing:
+    read anew all that you show."""
 
     cursor: str
     executions: list[str]

@@ -1,4 +1,4 @@
-"""`StoreBackend`: the backend over a store. It reads executions, and asks those who run them to change them."""
+"""`StoreBackend`: the backend over a store. It reads executions, and posts requests to the processes that run them."""
 
 import asyncio
 import re
@@ -35,6 +35,7 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Question, Store
 from ..stores.searching import checked_statuses
 from . import frames as framing
 from .actions import ask, post, request_of, retry_request
+from .arguments import MAX_ID, check_request, check_wait
 from .drawings import contract_of, drawing_of
 from .errors import BadRequest, UnknownFlow
 from .programs import Programs
@@ -64,15 +65,13 @@ from .shapes import (
 )
 from .values import failed, shown, shown_record, state_info
 
-#: The longest id of an execution or a request that is taken.
-MAX_ID = 512
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-#: How many bytes of an exported file are given at a time.
+#: The size of the pieces of an exported file, in bytes.
 PIECE = 256 * 1024
 
 
 class Flow(Protocol):
-    """A flow. `TriggerFlow` is one."""
+    """What the backend needs of a flow. `TriggerFlow` has it."""
 
     @property
     def name(self) -> str:
@@ -85,11 +84,11 @@ class Flow(Protocol):
 
 
 class StoreBackend:
-    """A `Backend` over an open store. It runs nothing: run a `Worker` on the store, in this or another process.
+    """A `Backend` over an open store. It runs no execution: run a `Worker` on the store, in this or another process.
 
-    `flows` are those whose executions it can start, together with the flows that they run as sub-flows. Every
-    execution in the store can be read, also without its code: then its definition comes out of the store, and values of
-    classes that are not registered here are shown with the name of their type. The store must stay open.
+    It can start executions of `flows` and of their sub-flows. It can read every execution in the store: without the
+    code of a flow it takes the definition from the store, and shows values of classes that are not registered here with
+    the name of their type. The store must stay open.
 
     Raises `UsageError` for a flow without a name of its own, and for two flows of one name.
     """
@@ -110,7 +109,7 @@ class StoreBackend:
         self._followers: dict[str, framing.Followers] = {}
         #: held by a retry: two at once would take the execution from each other, and from the worker of this process
         self._retrying = asyncio.Lock()
-        #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
+        #: the ids of open executions of earlier versions, whose questions the store does not list; None: not read yet
         self._unlisted: dict[str, None] | None = None
 
     def _add_sub_flows(self, code: FlowRuntime) -> None:
@@ -150,7 +149,7 @@ class StoreBackend:
         return drawing_of(await self._definition(flow, definition), mode)
 
     async def _definition(self, flow: str, fingerprint: str | None) -> Definition:
-        """The definition of that fingerprint; without one, that of the code, or else of the newest execution. Raises
+        """The definition of a fingerprint; without one, that of the code, or else of the newest execution. Raises
         `UnknownFlow`."""
         code = self._flows.get(flow)
         if code is not None:
@@ -168,9 +167,10 @@ class StoreBackend:
         return msgspec.structs.replace(definition, name=flow)
 
     async def is_definition_of(self, flow: str, fingerprint: str) -> bool:
-        """Whether a definition is one of this flow, and not of another one in the same store.
+        """Whether a stored definition is one of this flow.
 
-        Flows that are wired alike share a stored definition, which has the name of the first of them.
+        Flows that are wired alike share a stored definition, which has the name of the first of them: then the
+        executions of the flow are searched for it.
         """
         code = self._flows.get(flow)
         if code is not None and code.program().plan.definition.fingerprint == fingerprint:
@@ -225,7 +225,7 @@ class StoreBackend:
     async def questions(
         self, *, flow: str | None = None, execution: str | None = None, after: str | None = None, limit: int = 100
     ) -> QuestionPage:
-        """See `Backend.questions`. The questions of executions that an earlier version has stored come last."""
+        """See `Backend.questions`. Questions of executions that only an earlier version has opened come last."""
         _page(limit)
         found = await self._store.questions(
             flow=flow, execution=execution, after=None if after is None else _question_at(after), limit=limit
@@ -237,7 +237,7 @@ class StoreBackend:
         return QuestionPage(questions=[*asked, *await self._former_questions(flow, execution)])
 
     async def _former_questions(self, flow: str | None, execution: str | None) -> list[QuestionInfo]:
-        """Open questions of executions of earlier versions that nobody has opened since: read from their states."""
+        """The open questions of executions that only an earlier version has opened, read from their states."""
         if self._unlisted is None:
             unlisted: dict[str, None] = {}
             after: str | None = None
@@ -245,7 +245,7 @@ class StoreBackend:
             while rows := await self._store.executions(status=open_ones, after=after, limit=MAX_PAGE):
                 after = rows[-1].id
                 unlisted.update((row.id, None) for row in rows if not lists_questions(row))
-            self._unlisted = unlisted  # as a whole: a second call may come while this one reads
+            self._unlisted = unlisted  # assigned once complete, since a second call may run while this one reads
         found: list[QuestionInfo] = []
         for id in list(self._unlisted):
             row = await self._store.find(id)
@@ -263,7 +263,7 @@ class StoreBackend:
 
     async def changes(self, after: str | None = None, *, wait: float = MAX_WAIT) -> ChangesInfo:
         """See `Backend.changes`."""
-        found = await self._store.wait_changes(after, timeout=_wait(wait))
+        found = await self._store.wait_changes(after, timeout=check_wait(wait))
         return ChangesInfo(cursor=found.cursor, executions=list(found.executions), resync=found.resync)
 
     # -- one execution -----------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ class StoreBackend:
     async def result(self, id: str, *, wait: float = 0.0) -> ResultInfo:
         """See `Backend.result`."""
         row = await self._row(id)
-        if _wait(wait) and row.status not in FINAL_STATUSES:
+        if check_wait(wait) and row.status not in FINAL_STATUSES:
             row = await self._ended(id, wait)
         if row.status not in FINAL_STATUSES:
             return ResultInfo(status=row.status, ended=False)
@@ -337,7 +337,7 @@ class StoreBackend:
         )
 
     async def _ended(self, id: str, wait: float) -> ExecutionRow:
-        """The row of an execution when it has ended, or after so many seconds."""
+        """Wait up to `wait` seconds for the end of an execution, and return its row."""
         with self._session.hub.watch(executions=[id]) as watch:
             row = await self._row(id)
             with suppress(TimeoutError):
@@ -401,19 +401,20 @@ class StoreBackend:
         row = await self._row(id)
         code = self._flows.get(row.flow)
         environment = REAL if code is None else code.environment
-        name = environment.new_id() if request is None else _check_request(request)
+        name = environment.new_id() if request is None else check_request(request)
         if isinstance(action, Retry):
             async with self._retrying:
                 await self._retry(row, name, action.force)
             return Done(status=(await self._row(id)).status)
         types = Types() if code is None else code.types
-        asked = request_of(name, row, action, types, environment.now())
-        value = await ask(self._session, asked, _wait(wait))
-        told = isinstance(action, CancelSignal | Answer)
-        return Done(status=(await self._row(id)).status, value=value if told else None)
+        posted = request_of(name, row, action, types, environment.now())
+        value = await ask(self._session, posted, check_wait(wait))
+        has_value = isinstance(action, CancelSignal | Answer)
+        return Done(status=(await self._row(id)).status, value=value if has_value else None)
 
     async def _retry(self, row: ExecutionRow, request: str, force: bool) -> None:
-        """Run a failed execution again. The records of that have the reply to the request, so it happens once."""
+        """Run a failed execution again. The same commit has the records and the reply to the request, so it happens
+        once."""
         code = self._code(row.flow)
         now = code.environment.now()
         if (await post(self._store, retry_request(request, row.id, force, now))).reply is not None:
@@ -424,7 +425,7 @@ class StoreBackend:
             found = await self._store.withdraw(request)
             if found is None or found.reply is None:
                 raise
-            return  # the same call, made in another process, was faster
+            return  # another process has performed the same request
         await self._store.release([row.id])
 
     async def fork(
@@ -446,7 +447,7 @@ class StoreBackend:
         try:
             await put_copies(reader, renamed(copies, name))
         except StoreConflict:
-            raise  # the id is that of another execution, which may run in this process
+            raise  # the id belongs to another execution, which must not be released: it may run in this process
         except BaseException:
             await self._store.release([name])
             raise
@@ -576,23 +577,11 @@ def _page(limit: int) -> int:
     return limit
 
 
-def _wait(wait: Any) -> float:
-    if not isinstance(wait, int | float) or not 0 <= wait <= MAX_WAIT:
-        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait!r:.100}")
-    return wait
-
-
 def _check_id(id: str | None) -> None:
     if id is not None and not 0 < len(id) <= MAX_ID:
         raise BadRequest(f"an id has 1 to {MAX_ID} characters, not {len(id)}")
-    if id is not None and _CONTROL.search(id):  # nobody could type it again, and not every router finds it in a path
+    if id is not None and _CONTROL.search(id):  # nobody could type it, and routers may reject it in a path
         raise BadRequest(f"an id has no control characters: {id[:100]!r}")
-
-
-def _check_request(request: str) -> str:
-    if not 0 < len(request) <= MAX_ID:
-        raise BadRequest(f"the id of a request has 1 to {MAX_ID} characters, not {len(request)}")
-    return request
 
 
 def _cursor(since: float, execution: str, id: str) -> str:

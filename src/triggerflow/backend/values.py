@@ -22,7 +22,8 @@ _HIDDEN = frozenset(("at", "digest"))
 
 
 def shown(value: Any, types: Types) -> Any:
-    """A value as JSON, see `shapes`. One that cannot be written any more, since its class has changed, is named."""
+    """A value as JSON, see `shapes`. Of a value that cannot be packed, since its class has changed, only the type name
+    is shown."""
     if type(value) in _PLAIN:
         return value
     try:
@@ -32,7 +33,7 @@ def shown(value: Any, types: Types) -> Any:
 
 
 def shown_record(record: events.Record, types: Types) -> tuple[str, dict[str, Any]]:
-    """The kind of a record and its fields as JSON, without its time and defaults."""
+    """The kind of a record, and its fields as JSON, without its time and without fields that have their default."""
     fields: dict[str, Any] = {}
     name = VALUES.get(type(record))
     for field, default in zip(record.__struct_fields__, _defaults(type(record)), strict=True):
@@ -64,12 +65,12 @@ def failed(error: events.ErrorInfo | None) -> Failed | None:
 
 
 def losses_of(run: RunChunk) -> int:
-    """How many attempts of a run have ended with their process."""
+    """How many attempts of a run were lost with their process."""
     return run.interruptions.losses if run.interruptions is not None else 0
 
 
 def sub_flow_of(run: RunChunk, id: str) -> str | None:
-    """What the ids of the executions of a sub-flow step begin with; None for another run."""
+    """The prefix of the ids of a sub-flow step's executions; None for a run of another kind."""
     return f"{id}/{path_of(run)}" if run.node.kind is OperatorKind.SUB_FLOW else None
 
 

@@ -1,7 +1,7 @@
 """The command `triggerflow`: runs, shows and changes executions from a terminal.
 
-`main` is its entry point. Nothing here keeps anything: every verb stands on a `Backend`, over a store or a server. What
-a verb needs is imported when it runs, so that `triggerflow --help` is there at once.
+`main` is its entry point. The command has no state of its own: every verb uses a `Backend`, over a store or a server.
+The modules of a verb are imported when it runs, so that `triggerflow --help` is fast.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """The verbs that change an execution: answer, signal, cancel, retry, fork.
 
-Whoever runs the execution does it. Where nobody does, a person may name the code with `--target`: then this process
-runs the execution, until it has ended or waits again.
+The process that runs the execution performs the action. If none does, a person can name the code with `--target`: then
+this process runs the execution, until it has ended or waits again.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from .values import pairs_of, value_of
 if TYPE_CHECKING:
     from ..backend import AnyAction, Done, ExecutionInfo
 
-#: After so many seconds without a reply, a line says what is waited for.
+#: After so many seconds without a reply, a line says what the command waits for.
 PATIENCE = 2.0
 
 
@@ -80,7 +80,7 @@ async def retry(place: Place, id: str, *, force: bool, request: str | None, json
         raise Trouble(NOT_NOW, f"execution {info.id!r} is {info.status}: only one that has failed is run again")
     _require_code(place, info, "retry")
     done = await place.backend.act(info.id, Retry(force=force), request=request)
-    return await _tell(place, info.id, done, "runs again", json)
+    return await _print_outcome(place, info.id, done, "runs again", json)
 
 
 async def fork(
@@ -119,7 +119,7 @@ def _require_code(place: Place, info: "ExecutionInfo", verb: str) -> None:
 async def _act(
     place: Place, info: "ExecutionInfo", action: "AnyAction", did: str, *, wait: float, request: str | None, json: bool
 ) -> int:
-    """Have an action done, and tell the outcome."""
+    """Request an action and print its outcome; with `--target`, run the execution here. `did`: the action in words."""
     if place.flows:
         _require_code(place, info, "this")
         return await carry_on(place, info.id, first=action, request=request, did=did, json=json)
@@ -127,7 +127,7 @@ async def _act(
     try:
         await asyncio.wait((doing,), timeout=PATIENCE)
         if not doing.done():
-            note(f"waiting for whoever runs flow {info.flow!r}, up to {wait:g} s (Ctrl-C gives up)")
+            note(f"waiting for a process that runs flow {info.flow!r}, up to {wait:g} s (Ctrl-C gives up)")
         done = await doing
     except TimeoutError as error:
         where = place.option()
@@ -137,10 +137,10 @@ async def _act(
         ) from None
     finally:
         doing.cancel()
-    return await _tell(place, info.id, done, did, json)
+    return await _print_outcome(place, info.id, done, did, json)
 
 
-async def _tell(place: Place, id: str, done: "Done", did: str, json: bool) -> int:
+async def _print_outcome(place: Place, id: str, done: "Done", did: str, json: bool) -> int:
     if place.flows:
         if not json:
             note(f"{did}: {id}")

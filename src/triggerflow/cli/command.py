@@ -1,4 +1,4 @@
-"""The verbs of the command, with their arguments and options. What they do is in the other modules."""
+"""The verbs of the command, with their arguments and options. The other modules implement them."""
 
 import asyncio
 import logging
@@ -24,9 +24,9 @@ app = App(
     help="Run flows, and look at and act on their executions, in a store file, a database or a server.",
     help_epilogue=(
         "TARGET is module:flow or path.py:flow, or path.py if it has one flow. A VALUE is JSON; a bare word is a text. "
-        "An ID may be given by its beginning. Exit codes: 0 done, 1 the execution failed, 2 wrong usage, 3 not found, "
+        "The beginning of an ID is enough. Exit codes: 0 done, 1 the execution failed, 2 wrong usage, 3 not found, "
         "4 not possible now, 5 waits for an answer or a signal, 6 the store cannot be reached. With --debug an error "
-        "shows its trace."
+        "shows its traceback."
     ),
     help_format="plaintext",
     version=lambda: _version(),
@@ -47,16 +47,16 @@ Targets = Annotated[
         help="The code of the flow: the execution runs in this process. Repeatable.",
     ),
 ]
-Wait = Annotated[float, Parameter(help="How many seconds to wait for whoever runs the execution.")]
+Wait = Annotated[float, Parameter(help="How many seconds to wait for the process that runs the execution.")]
 Request = Annotated[
-    str | None, Parameter(help="An id of this intent: a second call with it does nothing, and tells the same.")
+    str | None, Parameter(help="An id of this request: a second call with it does nothing, and prints the same.")
 ]
 After = Annotated[int, Parameter(help="Leave out those up to this number.", validator=validators.Number(gte=0))]
 Limit = Annotated[
     int, Parameter(name=["--limit", "-n"], help="How many at most.", validator=validators.Number(gte=1, lte=1000))
 ]
 Plain = Annotated[bool, Parameter(name="--plain", negative="", help="One line for each thing that happens.")]
-Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="Wait for what comes, until the end.")]
+Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="Also print new ones, until the end.")]
 Flag = Parameter(negative="")
 
 
@@ -75,7 +75,7 @@ class Where:
     ] = None
     token_file: Annotated[
         str | None,
-        Parameter(help="A file with the token for a server; or set TRIGGERFLOW_TOKEN. Never a word on a command line."),
+        Parameter(help="A file with the token for a server; or set TRIGGERFLOW_TOKEN."),
     ] = None
 
 
@@ -91,7 +91,7 @@ def run(
     at: Where = Where(),  # noqa: B008
     watch: Annotated[bool, Parameter(name=["--watch", "-w"], negative="", help="Show it while it runs.")] = False,
     detach: Annotated[bool, Parameter(negative="", help="Only start it: a worker runs it.")] = False,
-    id: Annotated[str | None, Parameter(help="The id of the execution; one that is there goes on.")] = None,
+    id: Annotated[str | None, Parameter(help="The id of the execution; one that exists continues.")] = None,
     label: Labels = (),
     input: Annotated[
         str | None, Parameter(name=["--input", "-i"], help="Read VALUE from this file; - is standard input.")
@@ -100,8 +100,8 @@ def run(
 ) -> int:
     """Run a flow to its end, and print its result.
 
-    Items of its stream go to standard error. With a store it is durable: after Ctrl-C, or with --id, it goes on where
-    it was. With the address of a server, TARGET is the name of a flow there.
+    Items of its stream go to standard error. With a store it is durable: after Ctrl-C the same command with --id
+    continues it. With the address of a server, TARGET is the name of a flow there.
     """
     from . import running, targets
     from .places import kind_of
@@ -139,16 +139,16 @@ def serve(
     *targets: str,
     at: Where = Where(),  # noqa: B008
     host: Annotated[
-        str, Parameter(help="The address to listen on. Others than this machine need --tokens.")
+        str, Parameter(help="The address to listen on. One that other machines can reach needs --tokens.")
     ] = "127.0.0.1",
     port: Annotated[int, Parameter(help="The port; 0 takes a free one.")] = 8099,
     tokens: Annotated[
-        str | None, Parameter(help="A file with the tokens that are let in; see `triggerflow token`.")
+        str | None, Parameter(help="A file with the tokens that the server accepts; see `triggerflow token`.")
     ] = None,
     name: Annotated[
         tuple[str, ...], Parameter(negative="", help="A name by which others call this machine. Repeatable.")
     ] = (),
-    worker: Annotated[bool, Parameter(help="Also run the executions here, or leave that to workers.")] = True,
+    worker: Annotated[bool, Parameter(help="Also run the executions here, instead of leaving them to workers.")] = True,
 ) -> int:
     """Serve the executions of a store over HTTP, until Ctrl-C or SIGTERM. TARGETs name the code of the flows."""
     from . import serving
@@ -166,9 +166,9 @@ def token(
     name: str,
     /,
     *,
-    tokens: Annotated[str, Parameter(help="The file, which is made if it is not there.")],
+    tokens: Annotated[str, Parameter(help="The file; it is made if it does not exist.")],
     act: Annotated[bool, Parameter(negative="", help="It may also start and change executions.")] = False,
-    flow: Annotated[tuple[str, ...], Parameter(negative="", help="Only of this flow. Repeatable.")] = (),
+    flow: Annotated[tuple[str, ...], Parameter(negative="", help="Only for this flow. Repeatable.")] = (),
 ) -> int:
     """Make a token for a server, print it once, and add its hash to a file for `serve --tokens`."""
     from . import serving
@@ -191,7 +191,7 @@ def open(
     port: Annotated[int, Parameter(help="The port of the page; 0 takes a free one.")] = 0,
     json: Json = False,
 ) -> int:
-    """Show what is in a store. It is only read, and no code is needed. FILE may be an address, too."""
+    """Show what is in a store, without changing it and without its code. FILE may be an address, too."""
     from . import looking, serving
 
     if page and json:
@@ -578,7 +578,7 @@ def _version() -> str:
 
 
 def command(arguments: list[str]) -> int:
-    """Run the command; returns its exit code. No error leaves it, unless --debug asks to see where it came from."""
+    """Run the command. Returns its exit code. With --debug, errors are raised; without it, printed."""
     arguments, debug = _without_debug(arguments)
     if debug:
         os.environ["TRIGGERFLOW_DEBUG"] = "1"
@@ -587,22 +587,22 @@ def command(arguments: list[str]) -> int:
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _tell(USAGE, _usage(error, arguments))
+        return _print_error(USAGE, _usage(error, arguments))
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has enough of it, for example `head`
+    except BrokenPipeError:  # the reader of the output has closed it, for example `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
         if debug:
             raise
-        return _tell(*explained(error))
+        return _print_error(*explained(error))
     return result if isinstance(result, int) else 0
 
 
-def _tell(code: int, line: str) -> int:
+def _print_error(code: int, line: str) -> int:
     from .printing import coloured, note
 
     sys.stdout.flush()
@@ -612,7 +612,7 @@ def _tell(code: int, line: str) -> int:
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without --debug, which may stand anywhere before "--"; and whether to show traces."""
+    """The arguments without --debug, which may stand anywhere before "--"; and whether to show tracebacks."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     found = "--debug" in arguments[:end]
     kept = [it for at, it in enumerate(arguments) if at >= end or it != "--debug"]
@@ -620,7 +620,7 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _usage(error: CycloptsError, arguments: list[str]) -> str:
-    """What is wrong with the arguments, in one line, and where to read on."""
+    """What is wrong with the arguments, in one line, and which --help to read."""
     first = arguments[0] if arguments else ""
     if isinstance(error, UnknownCommandError):
         if first.startswith("-"):
@@ -637,7 +637,7 @@ def _verbs() -> list[str]:
 
 
 def _quiet() -> None:
-    """The engine's log is for programs: a person gets one line about what has failed."""
+    """Silence the log of the engine: a person gets the error of one line instead."""
     logger = logging.getLogger("triggerflow")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

@@ -1,6 +1,7 @@
-"""The verbs that only look: flows, runs, show, frames, stream, questions, diff, export, graph, schedules, open."""
+"""The verbs that only read: flows, runs, show, frames, stream, questions, diff, export, graph, schedules, open."""
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -11,24 +12,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
+from ..terminal import safe
+from ..terminal.colours import COLOURS
 from ..wire.routes import KEY_LABEL
 from . import finding
 from .places import Place, opened, quoted
 from .printing import (
-    COLOURS,
     Painted,
     age,
     as_json,
     clock,
     coloured,
-    cut,
-    harmless,
     lines,
     note,
-    one_line,
     say,
     shown,
-    span,
     table,
 )
 from .troubles import DONE, FAILED, USAGE, Trouble
@@ -37,9 +35,9 @@ from .values import described, moment_of, pairs_of
 if TYPE_CHECKING:
     from ..backend import Backend, ExecutionInfo, Frame, OpenQuestion, QuestionInfo, StateInfo
 
-#: How much of a value is shown in a list and on a page, in characters.
+#: How many columns of a value are shown in a list, and on the page of one execution.
 IN_LIST, ON_PAGE = 60, 400
-#: Ids that nobody chose are shown by so many of their first characters.
+#: Of an id that the engine has generated, so many characters are shown.
 SHORT = 12
 
 
@@ -49,7 +47,7 @@ def now() -> float:
 
 
 def short(id: str) -> str:
-    """An id for a list: a random one is cut, and stays a prefix that the command takes."""
+    """An id for a list: a generated one is cut to a prefix, which the command takes as well."""
     head, slash, rest = id.partition("/")
     if len(head) >= 32 and all(it in "0123456789abcdef-" for it in head):
         head = head[:SHORT]
@@ -143,7 +141,7 @@ def list_executions(executions: "Sequence[ExecutionInfo]", at: float) -> None:
 
 
 def labels_of(info: "ExecutionInfo") -> str:
-    """The labels that people have given to an execution; a server adds one of its own."""
+    """The labels of an execution, without the one that a server adds for idempotency."""
     return " ".join(f"{name}={value}" for name, value in info.labels.items() if name != KEY_LABEL)
 
 
@@ -170,7 +168,7 @@ async def questions(
         say(as_json(page))
         return DONE
     if not page.questions:
-        note("nobody is asked anything")
+        note("there is no open question")
         return DONE
     list_questions(page.questions, at)
     if page.next is not None:
@@ -188,7 +186,7 @@ def list_questions(asked: "Sequence[QuestionInfo]", at: float) -> None:
             it.chunk,
             age(it.since, at),
             described(it.schema),
-            "(too large to be listed)" if it.cut else cut(shown(it.payload), IN_LIST),
+            "(too large to be listed)" if it.cut else safe.cut(shown(it.payload), IN_LIST),
         ]
         for it in asked
     ]
@@ -243,7 +241,7 @@ async def schedules(place: Place, *, flow: str | None, json: bool) -> int:
 
 
 async def overview(file: str, json: bool) -> int:
-    """What is in a store, for a person who sees it for the first time."""
+    """A summary of a store: flows, open questions, failed and newest executions."""
     async with opened(file, "read") as place:
         backend, at = place.backend, now()
         found = await backend.flows()
@@ -304,7 +302,7 @@ async def show(place: Place, id: str, *, at: int | None, json: bool) -> int:
             ("fork of", "" if info.forked_from is None else f"{info.forked_from[0]} at {info.forked_from[1]}"),
             ("frames", f"{info.frames}, {_many(info.items, 'stream item')}"),
             ("started with", _value(state.value) if state.started else ""),
-            ("state", "\n".join(f"{one_line(key)}: {_value(it)}" for key, it in state.state.items())),
+            ("state", "\n".join(f"{safe.line(key)}: {_value(it)}" for key, it in state.state.items())),
             ("result", _value(state.result) if state.has_result else ""),
             ("error", _error(state)),
             ("reason", state.reason),
@@ -322,7 +320,7 @@ def _ago(moment: float, at: float) -> str:
 
 
 def _value(value: Any) -> str:
-    return cut(shown(value), ON_PAGE)
+    return safe.cut(shown(value), ON_PAGE)
 
 
 def _error(state: "StateInfo") -> str:
@@ -355,7 +353,7 @@ def _runs(state: "StateInfo") -> list[str]:
     return [
         f"{it.chunk} {it.phase}"
         + (f", attempt {it.attempt}" if it.attempt > 1 else "")
-        + f"  {cut(shown(it.value), IN_LIST)}"
+        + f"  {safe.cut(shown(it.value), IN_LIST)}"
         for it in state.runs[:20]
     ]
 
@@ -374,19 +372,19 @@ async def frames(place: Place, id: str, *, after: int, follow: bool, json: bool)
 
 
 def frame_line(frame: "Frame", seconds: float) -> str:
-    """A frame on one line."""
+    """A frame on one line. `seconds`: since the first one."""
     changes = [
         f"{it.chunk or it.operator} {it.phase}" + (f" (attempt {it.attempt})" if it.attempt > 1 else "")
         for it in frame.runs
     ]
     changes += [f"question {it.id} {'opened' if it.open else 'closed'}" for it in frame.questions]
     if frame.has_result:
-        changes.append(f"result {cut(shown(frame.result), IN_LIST)}")
+        changes.append(f"result {safe.cut(shown(frame.result), IN_LIST)}")
     if frame.error is not None:
         changes.append(f"{frame.error.type}: {frame.error.message}")
     text = ", ".join(changes)
     status = coloured(f"{frame.status:<9}", COLOURS.get(frame.status, 0))
-    return f"{frame.number:>5}  {f'+{span(seconds)}':>8}  {frame.kind:<16}  {status}  {one_line(text)}".rstrip()
+    return f"{frame.number:>5}  {safe.elapsed(seconds):>9}  {frame.kind:<16}  {status}  {safe.line(text)}".rstrip()
 
 
 async def stream(place: Place, id: str, *, after: int, follow: bool, compact: bool, json: bool) -> int:
@@ -399,7 +397,7 @@ async def stream(place: Place, id: str, *, after: int, follow: bool, compact: bo
 
 def item_text(item: Any) -> str:
     """An item of a stream: a text as it is, anything else as JSON."""
-    return harmless(item) if isinstance(item, str) else shown(item)
+    return safe.harmless(item) if isinstance(item, str) else shown(item)
 
 
 async def diff(place: Place, one: str, other: str, json: bool) -> int:
@@ -425,7 +423,7 @@ def _print_difference(found: Any) -> None:
     if found.parted is not None:
         rows.append([f"frame {found.parted.number}", *(_record(found.parted, side) for side in (0, 1))])
     for name, values in found.chunks.items():
-        rows.append([f"chunk {name}", *(cut(shown(it), IN_LIST) for it in values)])
+        rows.append([f"chunk {name}", *(safe.cut(shown(it), IN_LIST) for it in values)])
     rows += [[f"state {key}", *_pair(it)] for key, it in found.state.items()]
     if found.stream is not None:
         rows.append([f"item {found.stream[0]}", *_pair(found.stream[1])])
@@ -436,18 +434,18 @@ def _print_difference(found: Any) -> None:
 
 def _record(parted: Any, side: int) -> str:
     kind, record = parted.kinds[side], parted.records[side]
-    return "-" if kind is None else f"{kind} {cut(shown(record), IN_LIST)}"
+    return "-" if kind is None else f"{kind} {safe.cut(shown(record), IN_LIST)}"
 
 
 def _pair(pair: Any) -> tuple[str, str]:
     return (
-        "-" if pair.missing == "one" else cut(shown(pair.one), IN_LIST),
-        "-" if pair.missing == "other" else cut(shown(pair.other), IN_LIST),
+        "-" if pair.missing == "one" else safe.cut(shown(pair.one), IN_LIST),
+        "-" if pair.missing == "other" else safe.cut(shown(pair.other), IN_LIST),
     )
 
 
 async def export(place: Place, id: str, output: str | None) -> int:
-    """Write an execution as a file, whole or not at all; without a file, to standard output."""
+    """Write an execution to a file, whole or not at all; without `output`, to standard output."""
     info = await finding.execution(place.backend, id)
     pieces = place.backend.export(info.id)
     if output is None or output == "-":
@@ -466,7 +464,8 @@ async def export(place: Place, id: str, output: str | None) -> int:
 
 @contextmanager
 def replacing(name: str) -> Generator[BinaryIO]:
-    """A file that takes its name at the end of the block, if nothing was raised. Raises `Trouble`."""
+    """A temporary file that replaces the file `name` at the end of the block, unless an error is raised. It keeps the
+    permissions of the old file; a new one only its owner can read. Raises `Trouble`."""
     path = Path(name).expanduser().absolute()
     if path.is_dir() or not path.parent.is_dir():
         raise Trouble(USAGE, f"-o takes a file in a folder that is there, not {name!r}")
@@ -474,6 +473,8 @@ def replacing(name: str) -> Generator[BinaryIO]:
     try:
         with open(handle, "wb") as file:
             yield file
+        if path.exists():
+            shutil.copymode(path, unfinished)
         os.replace(unfinished, path)
     except BaseException:
         os.unlink(unfinished)

@@ -1,4 +1,4 @@
-"""Where executions are: an SQLite file, a PostgreSQL database, or a server. Each is opened as a `Backend`."""
+"""Places of executions: an SQLite file, a PostgreSQL database, or a server. Each is opened as a `Backend`."""
 
 import os
 import re
@@ -20,29 +20,30 @@ if TYPE_CHECKING:
     from ..stores import Store
 
 Kind = Literal["file", "postgres", "server"]
-#: read: nothing is changed; write: what is there is changed; create: what is missing is made
+#: read: nothing is changed; write: the store must exist, and is changed; create: it is made if it is missing
 Use = Literal["read", "write", "create"]
-#: The environment variables for what must not be seen in a list of processes.
+#: The environment variables for the token, which must not be visible in a list of processes.
 TOKEN, TOKEN_FILE = "TRIGGERFLOW_TOKEN", "TRIGGERFLOW_TOKEN_FILE"
-#: For how many seconds a server that does not answer is asked again: for one answer, and by a verb that stays.
+#: For how many seconds requests to a server that does not answer are repeated: by most verbs, and by those that follow.
 PATIENCE, PATIENT = 3.0, 60.0
-_PASSWORD = re.compile(r"^(\w+://[^/@:]*):[^@]*@")
+#: The password in an address: behind the user, or as a parameter.
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^@]*(?=@)|([?&]password=)[^&#]*")
 
 
 @dataclass
 class Place:
-    """An open place. `store` is None for a server, which keeps its own."""
+    """An open place. `store` is None for a server."""
 
     backend: "Backend"
     kind: Kind
-    #: how to name it on a command line, without a password
+    #: its name for messages and commands, without a password
     name: str
     store: "Store | None" = None
     #: the flows whose code this process has
     flows: "list[TriggerFlow[Any, Any]]" = field(default_factory=list["TriggerFlow[Any, Any]"])
 
     def own_store(self, verb: str) -> "Store":
-        """The store, for a verb that a server does not offer. Raises `Trouble`."""
+        """The store, for a verb that a server does not offer. Raises `Trouble` if the place is a server."""
         if self.store is None:
             raise Trouble(
                 NOT_NOW, f"a server does not offer `{verb}`: run it where the store is, with --store FILE or an address"
@@ -50,19 +51,22 @@ class Place:
         return self.store
 
     def option(self) -> str:
-        """The option that names it, for commands in hints; nothing if the environment says it already."""
+        """The option --store for the commands in hints; "" if TRIGGERFLOW_STORE has the same value."""
         return "" if os.environ.get("TRIGGERFLOW_STORE") == self.name else f" --store {quoted(self.name)}"
 
 
 def quoted(text: str) -> str:
-    """A word for a shell."""
-    from shlex import quote
+    """A text as one word of a shell command."""
+    return shlex.quote(text)
 
-    return quote(text)
+
+def without_password(where: str) -> str:
+    """An address as it may be shown."""
+    return _PASSWORD.sub(r"\1\2", where)
 
 
 def kind_of(where: str) -> Kind:
-    """What an address leads to. Raises `Trouble` for a scheme that nobody knows."""
+    """The kind of place that an address names. Raises `Trouble` for an unknown scheme."""
     scheme = where.partition("://")[0].lower() if "://" in where else ""
     if scheme in ("postgresql", "postgres"):
         return "postgres"
@@ -82,8 +86,8 @@ async def opened(
     token_file: str | None = None,
     follows: bool = False,
 ) -> AsyncGenerator[Place]:
-    """Open a place, until the end of the block. With `follows` it is for a verb that stays: a server that is gone for a
-    while is asked again."""
+    """Open a place until the end of the block. With `follows`, requests to a server that is away are repeated for
+    longer (`PATIENT`). Raises `Trouble`."""
     if not where:
         raise Trouble(USAGE, "no store is given: add --store FILE, or set TRIGGERFLOW_STORE")
     kind = kind_of(where)
@@ -98,7 +102,7 @@ async def opened(
                 yield place
         return
     store = _file(where, use) if kind == "file" else _database(where, use)
-    async with _place(store, kind, _PASSWORD.sub(r"\1@", where), flows) as place:
+    async with _place(store, kind, without_password(where), flows) as place:
         yield place
 
 
@@ -144,7 +148,7 @@ def _is_export(path: Path) -> bool:
 
 
 def _older(where: str) -> int:
-    """The version of a store file that an earlier release has made, as its header says; 0 for any other file."""
+    """The version of a store file of an earlier release, from the file's header; 0 for any other file."""
     from ..stores.sqlite.schema import APPLICATION_ID, STEPS
 
     try:
@@ -159,7 +163,7 @@ def _older(where: str) -> int:
 
 
 def _copied(where: str, folder: str) -> "Store":
-    """A store over a copy of a file, in another folder: opening it brings the copy to the version of this release."""
+    """A store over a copy of a file, in another folder. Opening it migrates the copy to the version of this release."""
     import sqlite3
     from contextlib import closing
 
@@ -209,7 +213,7 @@ async def _server(where: str, token_file: str | None, patience: float) -> AsyncG
 
 
 def token_of(token_file: str | None) -> str | None:
-    """The token for a server: from the file that is named, else from the environment."""
+    """The token for a server: from this file, else from the one in TRIGGERFLOW_TOKEN_FILE, else TRIGGERFLOW_TOKEN."""
     name = token_file or os.environ.get(TOKEN_FILE)
     if not name:
         return os.environ.get(TOKEN) or None

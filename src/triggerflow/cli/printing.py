@@ -1,62 +1,39 @@
 """Printing for people and for programs: tables that fit the terminal, ages, colours, and JSON.
 
-What a store holds may come from strangers, so that no control character in it gets to the terminal.
+What a store holds may come from strangers: `terminal.safe` replaces the control characters in it.
 """
 
 import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
 
-from ..terminal.plain import has_colours
-from ..terminal.safe import cut
-from ..terminal.safe import width as columns_of
+from ..terminal import safe
+from ..terminal.colours import has_colours, paint
 
-#: The colour of each status, as the number of an ANSI colour.
-COLOURS = {"created": 36, "running": 36, "waiting": 33, "completed": 32, "failed": 31, "cancelled": 35}
-#: How narrow columns get on a terminal that is too narrow for all of them: at first, and in the end.
+#: The least widths of columns where a table is wider than the terminal: columns are cut to the first one, and only if
+#: that is not enough to the second one.
 LEAST, SMALLEST = 12, 4
 
 
 class Painted(str):
-    """A text of our own words that may have colours: it is printed as it is."""
+    """A text of this program, with escape sequences of colours: it is printed as it is."""
 
     __slots__ = ()
 
 
 def coloured(text: str, colour: int, stream: TextIO | None = None) -> Painted:
     """The text in a colour, where the stream (default: standard output) has colours."""
-    return Painted(f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colours(stream or sys.stdout) else text)
-
-
-def harmless(text: str, keep: str = "\n\t") -> str:
-    """The text with its control characters written as escapes: what was recorded must not drive the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        it if it in keep or unicodedata.category(it) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _escaped(it)
-        for it in text
-    )
-
-
-def _escaped(character: str) -> str:
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character) or (
-        f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
-    )
-
-
-def one_line(text: str) -> str:
-    """The text on one line, harmless."""
-    return harmless(text, keep="")
+    return Painted(paint(text, colour) if colour and has_colours(stream or sys.stdout) else text)
 
 
 def as_json(value: Any) -> str:
-    """A value or a shape as JSON on one line. Control characters beyond those of ASCII are escaped, too."""
+    """A value or a shape as JSON on one line. Control characters beyond ASCII are JSON escapes, too."""
     text = msgspec.json.encode(value).decode()
     if text.isprintable():
         return text
@@ -72,32 +49,21 @@ def shown(value: Any) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer."""
+    """Print a line of the result to standard output."""
     print(text, flush=True)
 
 
 def note(text: str) -> None:
-    """Print a line beside the answer: hints, progress, errors."""
-    print(harmless(text), file=sys.stderr, flush=True)
+    """Print a line to standard error: hints, progress, errors."""
+    print(safe.harmless(text), file=sys.stderr, flush=True)
 
 
 # -- times -------------------------------------------------------------------------------------------------------------
 
 
-def span(seconds: float) -> str:
-    """A time span in its largest unit: "40 ms", "3 s", "12 min", "5 h", "9 d"."""
-    seconds = max(0.0, seconds)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for unit, size, next_size in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400)):
-        if seconds < next_size:
-            return f"{int(seconds / size)} {unit}"
-    return f"{int(seconds / 86400)} d"
-
-
 def age(moment: float, now: float) -> str:
-    """How long ago a moment was, or how long until it is there."""
-    return span(now - moment) if moment <= now else f"in {span(moment - now)}"
+    """How long ago a moment was; "in 3m 05s" for a later one."""
+    return safe.duration(now - moment) if moment <= now else f"in {safe.duration(moment - now)}"
 
 
 def clock(moment: float) -> str:
@@ -109,7 +75,7 @@ def clock(moment: float) -> str:
 
 
 def terminal_width() -> int | None:
-    """The width of the terminal; None where nobody looks at one, unless COLUMNS says it."""
+    """The width of the terminal, or COLUMNS; None if standard output is no terminal and COLUMNS is not set."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size().columns
     return None
@@ -118,12 +84,12 @@ def terminal_width() -> int | None:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Sequence[int | None] = (), keys: int = 1
 ) -> None:
-    """Print rows under heads, aligned. If the terminal is too narrow, the widest columns are cut, and the first `keys`
-    ones, which a person types again, last. Columns without any entry are left out. `colours` has the colour of the
-    column STATUS, by row."""
-    texts = [[one_line(cell) for cell in row] for row in rows]
+    """Print rows under heads, aligned. If the terminal is too narrow, the widest columns are cut; the first `keys`
+    columns, which a person has to type, are cut last. Columns without any entry are left out. `colours` has the colour
+    of the column STATUS, by row."""
+    texts = [[safe.line(cell) for cell in row] for row in rows]
     kept = [at for at in range(len(heads)) if not rows or any(row[at] for row in texts)]
-    widths = {at: max([columns_of(heads[at]), *(columns_of(row[at]) for row in texts)]) for at in kept}
+    widths = {at: max([safe.width(heads[at]), *(safe.width(row[at]) for row in texts)]) for at in kept}
     limit = terminal_width()
     if limit is not None:
         while sum(widths.values()) + 2 * (len(kept) - 1) > limit:
@@ -134,16 +100,16 @@ def table(
             if widths[widest] <= SMALLEST:
                 break
             widths[widest] -= 1
-    say(_row([cut(heads[at], widths[at]) for at in kept], [widths[at] for at in kept]))
+    say(_row([safe.cut(heads[at], widths[at]) for at in kept], [widths[at] for at in kept]))
     for number, row in enumerate(texts):
-        cells = [cut(row[at], widths[at]) for at in kept]
+        cells = [safe.cut(row[at], widths[at]) for at in kept]
         colour = colours[number] if number < len(colours) else None
         painted = {at for at, column in enumerate(kept) if heads[column] == "STATUS"} if colour else set[int]()
         say(_row(cells, [widths[at] for at in kept], painted, colour or 0))
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], painted: set[int] = frozenset(), colour: int = 0) -> str:  # type: ignore[assignment]
-    parts = [cell + " " * (width - columns_of(cell)) for cell, width in zip(cells, widths, strict=True)]
+def _row(cells: Sequence[str], widths: Sequence[int], painted: Collection[int] = (), colour: int = 0) -> str:
+    parts = [cell + " " * (width - safe.width(cell)) for cell, width in zip(cells, widths, strict=True)]
     parts[-1] = cells[-1]
     return "  ".join(
         coloured(part, colour) if at in painted and colour else part for at, part in enumerate(parts)
@@ -159,5 +125,6 @@ def lines(pairs: Sequence[tuple[str, str]]) -> None:
         for number, part in enumerate(text.split("\n")):
             begin = (name if not number else "").ljust(widest)
             if not isinstance(text, Painted):
-                part = harmless(part) if limit is None else cut(harmless(part), max(LEAST, limit - widest - 2))
+                part = safe.harmless(part, keep="")
+                part = part if limit is None else safe.cut(part, max(LEAST, limit - widest - 2))
             say(f"{begin}  {part}".rstrip())

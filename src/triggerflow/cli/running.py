@@ -1,4 +1,4 @@
-"""The verbs that run code: run, watch, worker. And `carry_on`, by which other verbs run an execution here."""
+"""The verbs that run code: run, watch, worker; and `carry_on`, by which other verbs run an execution as well."""
 
 import asyncio
 import os
@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from ..stores.protocol import FINAL_STATUSES
+from ..terminal import safe
 from . import finding
 from .looking import how_to_answer, item_text, short
 from .places import Place, opened, quoted
-from .printing import as_json, harmless, note, one_line, say, shown
+from .printing import as_json, note, say, shown
 from .targets import where_raised
 from .troubles import DONE, FAILED, NOT_NOW, USAGE, WAITING, Trouble, shows_traces
 from .values import described, pairs_of, value_of
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ..backend import AnyAction, Backend, ChangesInfo, ExecutionInfo, QuestionInfo, ResultInfo
     from ..flow import TriggerFlow
     from ..run.execution import Execution
+
+#: What becomes of an interrupted execution without a store.
+LOST = "the execution is lost; with --store FILE it could be continued"
 
 # -- run ---------------------------------------------------------------------------------------------------------------
 
@@ -38,7 +42,7 @@ async def run(
     detach: bool,
     json: bool,
 ) -> int:
-    """Run a flow whose code is here, to its end or until it waits for somebody."""
+    """Run a flow in this process, until it has ended or waits for an answer or a signal."""
     from ..backend.drawings import contract_of
 
     if watch and json:
@@ -53,7 +57,7 @@ async def run(
         try:
             return await _run_in_memory(flow, given, id, json)
         except asyncio.CancelledError:
-            note("\ninterrupted: nothing keeps it: with --store FILE it could go on later")
+            note(f"\ninterrupted: {LOST}")
             raise
     if where is None:
         async with _memory(flow) as place:
@@ -94,27 +98,30 @@ async def _run_at(
         if has_value or labels:
             raise Trouble(
                 NOT_NOW,
-                f"execution {id!r} exists already ({info.status}); to go on with it leave VALUE and --label out, or "
+                f"execution {id!r} exists already ({info.status}); to continue it leave VALUE and --label out, or "
                 "take another --id",
             ) from None
         after = None
         if info.status not in FINAL_STATUSES:
-            note(f"{id} goes on")
+            note(f"{id} continues")
     if detach:
         say(as_json(info) if json else info.id)
         return DONE
-    if place.kind == "server":
-        go_on = f"it goes on at {place.name}; see it with: triggerflow watch {quoted(short(info.id))}{place.option()}"
+    if not place.name:
+        hint = LOST
+    elif place.kind == "server":
+        words = f"triggerflow watch {quoted(short(info.id))}{place.option()}"
+        hint = f"it continues at {place.name}; watch it with: {words}"
     else:
         words = f"triggerflow run {quoted(target)} --id {quoted(info.id)}{place.option()}"
-        go_on = f"it stays in {place.name}; go on with: {words}"
+        hint = f"it stays in {place.name}; continue it with: {words}"
     try:
         code = await carry_on(place, info.id, after=after, watch=watch, json=json)
     except asyncio.CancelledError:
-        note(f"\ninterrupted: {go_on if place.name else 'nothing keeps it: with --store FILE it could go on later'}")
+        note(f"\ninterrupted: {hint}")
         raise
     if watch and place.name and (await place.backend.get(info.id)).status not in FINAL_STATUSES:
-        note(go_on)
+        note(hint)
     return code
 
 
@@ -129,16 +136,16 @@ async def carry_on(
     watch: bool = False,
     json: bool = False,
 ) -> int:
-    """Follow an execution, after an action if one is given, until it has ended or waits for somebody. It runs in this
-    process if its code is here.
+    """Follow an execution until it has ended or waits for an answer or a signal. `first`: an action to perform before.
+    If this process has the code of its flow, it runs the execution.
 
-    Prints the items of the stream after number `after` (default: only new ones) on the way, the questions, and the
-    result; returns the exit code."""
+    Prints the items of the stream after number `after` (default: only new ones), the questions and the result. Returns
+    the exit code."""
     backend = place.backend
     info = await backend.get(id)
     flow = next((it for it in place.flows if it.name == info.flow), None)
     runs_here = flow is not None and (first is not None or info.status not in FINAL_STATUSES)
-    # What waits runs only as long as there is a handle of it.
+    # An execution that waits is kept in memory only as long as a handle of it exists.
     handle = await flow.async_resume(id, store=place.store) if flow is not None and runs_here else None
     if first is not None:
         await backend.act(id, first, request=request)
@@ -166,9 +173,9 @@ async def carry_on(
 
 
 async def _idle(backend: "Backend", id: str, handle: "Execution[Any] | None") -> "ExecutionInfo":
-    """Wait until an execution has ended, or nothing happens before somebody answers a question or sends a signal."""
+    """Wait until an execution has ended, or can only continue after an answer or a signal."""
     cursor = (await backend.changes()).cursor
-    # A parent whose sub-flow waits is "running" in the store, until it is parked.
+    # The status of a parent whose sub-flow waits is "running" in the store, until it is parked.
     settled = None if handle is None else asyncio.ensure_future(handle.async_settled())
     changing: asyncio.Future[ChangesInfo] | None = None
     try:
@@ -194,7 +201,7 @@ async def _idle(backend: "Backend", id: str, handle: "Execution[Any] | None") ->
 
 
 class _Items:
-    """Prints the items of the stream of an execution while it goes on."""
+    """Prints the items of the stream of an execution as they come."""
 
     def __init__(self, backend: "Backend", id: str, after: int) -> None:
         self._backend, self._id, self._printed = backend, id, after
@@ -202,7 +209,7 @@ class _Items:
         self._news = asyncio.Event()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the task that prints."""
         self._task = asyncio.create_task(self._print())
 
     async def _print(self) -> None:
@@ -213,7 +220,7 @@ class _Items:
             self._news.set()
 
     async def catch_up(self, total: int) -> None:
-        """Wait until so many items were printed."""
+        """Wait until the item of number `total` was printed, or the stream has ended."""
         while self._task is not None and not self._task.done() and self._printed < total:
             self._news.clear()
             waiting = asyncio.ensure_future(self._news.wait())
@@ -221,7 +228,7 @@ class _Items:
             waiting.cancel()
 
     async def stop(self) -> None:
-        """Stop. An error of the printing is raised, unless there is another one."""
+        """Stop printing. Raises the error of the task, if it has failed."""
         if self._task is None:
             return
         self._task.cancel()
@@ -230,7 +237,7 @@ class _Items:
 
 
 async def _waiting(place: Place, id: str, asked: "Sequence[QuestionInfo]", json: bool) -> int:
-    """Tell what the execution waits for."""
+    """Print what the execution waits for. Returns the exit code."""
     info = await place.backend.get(id)
     if json:
         result = await place.backend.result(id)
@@ -254,7 +261,7 @@ def _fields(result: "ResultInfo") -> dict[str, Any]:
 
 
 def report(id: str, result: "ResultInfo", json: bool) -> int:
-    """Print how an execution has ended; return the exit code."""
+    """Print the result or the failure of an execution that has ended. Returns the exit code."""
     code = DONE if result.status == "completed" else FAILED
     if json:
         say(as_json({"id": id, **_fields(result)}))
@@ -263,9 +270,9 @@ def report(id: str, result: "ResultInfo", json: bool) -> int:
             say(item_text(result.result))
     elif result.error is not None:
         chunk = f" in chunk {result.error.chunk}" if result.error.chunk else ""
-        note(f"error: {id} failed{chunk}: {result.error.type}: {one_line(result.error.message)}")
+        note(f"error: {id} failed{chunk}: {result.error.type}: {safe.line(result.error.message)}")
     else:
-        note(f"error: {id} was {result.status}: {one_line(result.reason)}")
+        note(f"error: {id} was {result.status}: {safe.line(result.reason)}")
     return code
 
 
@@ -273,7 +280,7 @@ def report(id: str, result: "ResultInfo", json: bool) -> int:
 
 
 async def _run_in_memory(flow: "TriggerFlow[Any, Any]", value: Any, id: str | None, json: bool) -> int:
-    """Run a flow that nothing keeps. What its steps hand on need not be recordable."""
+    """Run a flow without a store. The values of its chunks need not be recordable."""
     from ..run.execution import runtime_of
 
     execution = flow.create_execution(id=id)
@@ -290,8 +297,8 @@ async def _run_in_memory(flow: "TriggerFlow[Any, Any]", value: Any, id: str | No
                 for it in pending.values():
                     note(f"it asks {it['id']}: {shown_or_text(it['payload'])}")
                 note(
-                    f"it waits for {what}, and nothing keeps it: add --store FILE to answer later, or run it in a "
-                    "terminal to answer there"
+                    f"it waits for {what}, and ends with this command: add --store FILE to answer later, or run it in "
+                    "a terminal to answer there"
                 )
                 return WAITING
         await asyncio.wait((reading,), timeout=10)
@@ -305,24 +312,24 @@ async def _run_in_memory(flow: "TriggerFlow[Any, Any]", value: Any, id: str | No
 async def _print_stream(execution: "Execution[Any]", json: bool) -> None:
     if json:
         return
-    with suppress(Exception):  # the failure of the execution is told with its result
+    with suppress(Exception):  # `_outcome` prints the failure of the execution
         async for item in execution.get_async_runtime_stream():
             if not is_question(item):
-                note(harmless(item) if isinstance(item, str) else shown_or_text(item))
+                note(safe.harmless(item) if isinstance(item, str) else shown_or_text(item))
 
 
 def is_question(item: Any) -> bool:
-    """Whether an item of a stream is the engine's own, about a question: those are told in another way."""
+    """Whether an item of a stream is one of the engine about a question: questions are printed in another way."""
     found = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
     return found.get("type") == "interrupt" and {"action", "interrupt", "execution_id"} <= found.keys()
 
 
 def shown_or_text(value: Any) -> str:
-    """A value as JSON; as Python shows it where it has no JSON."""
+    """A value as JSON; its `repr` if it cannot be written as JSON."""
     try:
         return shown(value)
     except Exception:
-        return one_line(repr(value))
+        return safe.line(repr(value))
 
 
 async def _outcome(execution: "Execution[Any]", json: bool) -> int:
@@ -342,7 +349,7 @@ async def _outcome(execution: "Execution[Any]", json: bool) -> int:
     if json:
         return report(execution.id, ResultInfo(status=status, ended=True, has_result=True, result=_plain(value)), json)
     if value is not None:
-        say(harmless(value) if isinstance(value, str) else shown_or_text(value))
+        say(safe.harmless(value) if isinstance(value, str) else shown_or_text(value))
     return DONE
 
 
@@ -362,12 +369,12 @@ def _chunk_of(error: BaseException) -> str:
 
 
 def can_ask() -> bool:
-    """Whether a person sits at a terminal."""
+    """Whether questions can be asked at the terminal: standard input and standard error are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 async def _ask(backend: "Backend", asked: "Sequence[QuestionInfo]") -> bool:
-    """Ask the oldest question at the terminal. Returns False if there is nobody, or the person leaves it open."""
+    """Ask the oldest question at the terminal. Returns False if there is no terminal, or no answer was typed."""
     from ..backend import Answer
     from ..errors import ContractError
 
@@ -415,8 +422,8 @@ async def _ask_in_memory(execution: "Execution[Any]", pending: Mapping[str, dict
 
 
 async def _line(prompt: str) -> str:
-    """A line that the person types; "" at the end of the input. It is read beside the loop, on a thread that does not
-    keep the process from ending."""
+    """A line that the person types; "" at the end of the input. A daemon thread reads it, so that the loop continues
+    and the process can end."""
     loop = asyncio.get_running_loop()
     got: asyncio.Future[str] = loop.create_future()
     sys.stderr.write(prompt)
@@ -427,7 +434,7 @@ async def _line(prompt: str) -> str:
             text = os.read(sys.stdin.fileno(), 65536).decode(errors="replace")
         except OSError:
             text = ""
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(lambda: got.done() or got.set_result(text.strip()))
 
     threading.Thread(target=read, daemon=True).start()
@@ -438,20 +445,20 @@ async def _line(prompt: str) -> str:
 
 
 async def watch(place: Place, id: str, *, plain: bool = False) -> int:
-    """Show an execution while it runs, wherever that is."""
+    """Show an execution until it has ended or the person leaves. Returns the exit code."""
     info = await finding.execution(place.backend, id)
     return await look_on(place.backend, info.id, plain=plain)
 
 
 async def look_on(backend: "Backend", id: str, *, plain: bool = False) -> int:
-    """Show an execution until it has ended; return the exit code of its end. With `plain`: as lines, also on a
-    terminal."""
+    """Show an execution until it has ended or the person leaves. Returns the exit code. With `plain`: as lines, also on
+    a terminal."""
     from ..terminal import watch as show
 
     status = await show(backend, id, plain=plain or None)
     if status not in FINAL_STATUSES:
         return WAITING if status == "waiting" else DONE
-    if sys.stdout.isatty():  # the screen is gone now; lines of text have told the end
+    if sys.stdout.isatty():  # the screen is closed; plain lines have shown the end already
         return report(id, await backend.result(id), json=False)
     return DONE if status == "completed" else FAILED
 
@@ -462,7 +469,7 @@ async def look_on(backend: "Backend", id: str, *, plain: bool = False) -> int:
 async def worker(
     flows: "Sequence[TriggerFlow[Any, Any]]", where: str | None, *, at_once: int, poll: float, grace: float
 ) -> int:
-    """Run the executions of some flows until the process is told to stop."""
+    """Run the executions of some flows until SIGTERM or SIGINT."""
     from ..durable import Worker
 
     async with opened(where, "create", flows=flows) as place:
@@ -471,7 +478,7 @@ async def worker(
         names = ", ".join(it.name for it in flows)
         note(f"working on {names} in {place.name} (process {os.getpid()}); Ctrl-C or SIGTERM stops it")
         await working.async_run(grace=grace)
-        note("stopped: what was running goes on with the next worker")
+        note("stopped; the next worker continues what was running")
     return DONE
 
 
@@ -487,7 +494,7 @@ async def run_there(
     detach: bool,
     json: bool,
 ) -> int:
-    """Run a flow at a server, and follow it from here."""
+    """Start a flow at a server, and follow the execution."""
     async with opened(where, "write", token_file=token_file) as place:
         await finding.flow(place.backend, flow)
         contract = await place.backend.contract(flow)

@@ -32,7 +32,7 @@ async def serve(
     names: Sequence[str],
     works: bool,
 ) -> int:
-    """Serve a store until the process is told to stop."""
+    """Serve a store until SIGTERM or SIGINT. `names`: further host names of this machine; `works`: with a worker."""
     try:
         from ..server import Server, create_app
     except ImportError as error:
@@ -104,7 +104,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def make_token(name: str, file: str, *, act: bool, flows: Sequence[str]) -> int:
-    """Make a token, and add its hash to a file. The token itself is only printed."""
+    """Make a token, print it, and add its hash to a file. An older token of the same name is replaced."""
     from ..server import token_hash
 
     path = Path(file).expanduser()

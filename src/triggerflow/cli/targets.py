@@ -1,6 +1,6 @@
 """TARGETs: the flows that a person names, as `module:flow`, `path.py:flow`, or `path.py` if it has only one.
 
-A name that a person typed is imported; a name out of a store never is.
+Only names that a person has typed are imported, never a name out of a store.
 """
 
 import importlib
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def is_target(text: str) -> bool:
-    """Whether this is meant as a TARGET, and not as the name of a flow in a store."""
+    """Whether a text is a TARGET, and not the name of a flow in a store."""
     return ":" in text or text.endswith(".py") or "/" in text
 
 
 def flow_of(target: str) -> "TriggerFlow[Any, Any]":
-    """The flow that a TARGET names. Runs the code of its module. Raises `Trouble`."""
+    """The flow of a TARGET. Imports its module, which runs its code. Raises `Trouble`."""
     from ..flow import TriggerFlow
 
     place, _, name = target.rpartition(":") if _has_name(target) else (target, "", "")
@@ -49,7 +49,7 @@ def flow_of(target: str) -> "TriggerFlow[Any, Any]":
 
 
 def flows_of(targets: tuple[str, ...] | list[str]) -> "list[TriggerFlow[Any, Any]]":
-    """The flows of several TARGETs, each once."""
+    """The flows of several TARGETs, without duplicates."""
     found: list[TriggerFlow[Any, Any]] = []
     for target in targets:
         flow = flow_of(target)
@@ -95,7 +95,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _run_file(path: Path) -> ModuleType:
-    """Run a file as a module of its own name, and let it import what is beside it."""
+    """Run a file as the module of its name, with its folder on `sys.path`."""
     path = path.resolve()
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
@@ -106,13 +106,18 @@ def _run_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise Trouble(USAGE, f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look for their module there
-    spec.loader.exec_module(module)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        if sys.modules.get(path.stem) is module:
+            del sys.modules[path.stem]
+        raise
     return module
 
 
 def where_raised(error: BaseException) -> str:
-    """Where in the person's own code an error was raised, as " (file.py, line 7)"; "" if nowhere there."""
+    """The innermost line outside of this package at which an error was raised, as " (file.py, line 7)"; "" if none."""
     trace, found = error.__traceback__, ""
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename

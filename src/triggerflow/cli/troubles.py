@@ -1,4 +1,4 @@
-"""What can go wrong for a person at a terminal: one line that says what, where and what next, and an exit code."""
+"""Errors for a person at a terminal: one line that says what, where and what to do next, and an exit code."""
 
 import os
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ DONE, FAILED, USAGE, NOT_FOUND, NOT_NOW, WAITING, UNREACHABLE, BUG, INTERRUPTED 
 
 
 class Trouble(Exception):
-    """Ends a verb with a line for the person and an exit code."""
+    """Ends a verb with an error message of one line and an exit code."""
 
     def __init__(self, code: int, line: str) -> None:
         super().__init__(line)
@@ -17,12 +17,12 @@ class Trouble(Exception):
 
 
 def shows_traces() -> bool:
-    """Whether the person has asked, with --debug, to see where an error comes from."""
+    """Whether errors are shown with their traceback: with --debug, or if TRIGGERFLOW_DEBUG is set."""
     return bool(os.environ.get("TRIGGERFLOW_DEBUG"))
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'this'?" if a wrong name resembles a known one, else what is known, as far as it is short."""
+    """ "; did you mean 'this'?" if a wrong name resembles a known one, else "; there are: " and up to eight names."""
     names = list(dict.fromkeys(known))
     near = get_close_matches(name, names, 1) or [it for it in names if it.lower() == name.lower()]
     if near:
@@ -34,7 +34,7 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 
 def explained(error: BaseException) -> tuple[int, str]:
-    """The exit code and the line for an error that a verb has raised."""
+    """The exit code and the message of one line for an error that a verb has raised."""
     if isinstance(error, Trouble):
         return error.code, str(error)
     from .. import errors

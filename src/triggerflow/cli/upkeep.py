@@ -1,4 +1,4 @@
-"""The verbs that keep a store in order: prune, compact, load. They work where the store is."""
+"""The verbs that maintain a store: prune, compact, load. A server does not offer them."""
 
 from . import finding
 from .places import Place

@@ -1,4 +1,4 @@
-"""Values, labels, times and spans as a person types them."""
+"""Values, labels, times and spans as a person types them: from text to data."""
 
 import json
 import re
@@ -13,12 +13,15 @@ from .troubles import NOT_FOUND, USAGE, Trouble
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)?")
 _UNITS = {"ms": 0.001, "s": 1, "": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-#: How many characters around the place of a mistake are shown.
+#: How many characters on each side of a mistake are shown.
 AROUND = 60
 
 
 def value_of(text: str, schema: dict[str, Any], what: str) -> Any:
-    """A value on a command line: JSON, or a bare text where the schema takes texts. Raises `Trouble` with the place."""
+    """A typed value: JSON, or a bare text where the schema takes texts. Raises `Trouble`, which shows the mistake.
+
+    `what` names the value in the message.
+    """
     kinds = kinds_of(schema, schema)
     if kinds == {"string"}:
         return _text(text)
@@ -42,7 +45,8 @@ def _text(text: str) -> str:
 
 
 def kinds_of(schema: dict[str, Any], whole: dict[str, Any], seen: set[int] | None = None) -> set[str]:
-    """The JSON types that a schema takes: all of them if it does not say. `seen`: what was looked at before."""
+    """The JSON types that a schema takes; all of them if it does not say. `whole`: the schema that references are in.
+    `seen`: the ids of schemas around this one, so that one that contains itself ends."""
     every = {"string", "number", "integer", "boolean", "object", "array", "null"}
     schema = resolved(schema, whole)
     if "$ref" in schema:
@@ -68,7 +72,7 @@ def kinds_of(schema: dict[str, Any], whole: dict[str, Any], seen: set[int] | Non
 
 
 def described(schema: dict[str, Any]) -> str:
-    """What a schema takes, in a few words."""
+    """The values that a schema takes, in a few words."""
     if isinstance(schema.get("enum"), list):
         return " | ".join(json.dumps(it) for it in cast("list[Any]", schema["enum"]))
     kinds = kinds_of(schema, schema)

@@ -1,4 +1,4 @@
-"""Flows that run elsewhere: `Client` with handles as in process, and `HTTPBackend`, a `Backend` over HTTP.
+"""Flows that other processes run: `Client` with handles as in process, and `HTTPBackend`, a `Backend` over HTTP.
 
 It needs `pip install 'triggerflow-engine[client]'`, which brings httpx2. See docs/guide/client.md.
 """

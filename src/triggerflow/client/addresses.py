@@ -8,8 +8,8 @@ from ..wire.hosts import is_loopback
 
 
 def read_addresses(urls: str | Sequence[str], *, has_token: bool, allow_http: bool) -> list[str]:
-    """The addresses without a slash at the end. Raises `BadRequest` for one that is none, or to which a token must not
-    be sent."""
+    """The addresses without a slash at the end. Raises `BadRequest` for a text that is no address of a server, and for
+    one to which a token must not be sent."""
     given = [urls] if isinstance(urls, str) else list(urls)
     if not given:
         raise BadRequest("a client needs the address of a server, such as http://127.0.0.1:8000")

@@ -1,10 +1,11 @@
-"""What a backend cannot carry: methods and options of in-process handles that need the process itself."""
+"""Errors for methods and options of in-process handles that no backend can carry to another process."""
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..errors import UsageError
 
-#: Why, by the name of the option.
+#: Why an option cannot be carried, or what to do instead, by its name.
 _REASONS = {
     "store": "the server has the store",
     "runtime_resources": "resources are objects of the process that runs the execution",
@@ -17,13 +18,14 @@ _REASONS = {
 
 
 def refuse(call: str, instead: str) -> NoReturn:
-    """Raise `UsageError`: a backend has no such thing."""
+    """Raise `UsageError`: no backend can carry this call. `instead` says what to do."""
     raise UsageError(f"{call} cannot be carried by a backend: {instead}")
 
 
-def only_default(call: str, **options: tuple[Any, Any]) -> None:
-    """Raise `UsageError` for an option that has another value than its default. `options`: (value, default) by name."""
-    for name, (value, default) in options.items():
-        if value is not default and value != default:
+def only_default(where: str, method: Callable[..., Any], **options: Any) -> None:
+    """Raise `UsageError` for an option that differs from its default in the signature of `method`."""
+    defaults: dict[str, Any] = getattr(method, "__kwdefaults__")  # noqa: B009 - functions and methods have it
+    for name, value in options.items():
+        if value is not defaults[name] and value != defaults[name]:
             reason = _REASONS.get(name, "it counts for the process that runs the execution; set it where the flow is")
-            refuse(f"{call}: the option {name}=", reason)
+            refuse(f"{where}: the option {name}=", reason)

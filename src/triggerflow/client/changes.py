@@ -1,4 +1,4 @@
-"""The changes of all executions, over one stream that stays open between two calls."""
+"""`Backend.changes` over an event stream that stays open between two calls."""
 
 import asyncio
 from contextlib import aclosing, suppress
@@ -15,7 +15,8 @@ from .transport import Broken, Call, Retries, Transport
 _EVENTS = route("events")
 #: How many seconds a stream stays open after a call, for the next one.
 LINGER = 10.0
-#: How many streams stay open for the next call, and how many names one keeps until then; with more, it says `resync`.
+#: How many streams of an event loop stay open for a next call; and how many ids one collects before it drops them and
+#: sets `resync`.
 KEPT, NAMES = 8, 10_000
 
 
@@ -24,27 +25,27 @@ class _Feed:
 
     def __init__(self, transport: Transport, after: str | None) -> None:
         self._transport = transport
-        #: the cursor after which its news is
+        #: the collected ids are those of changes after this cursor
         self.since = after
         self._cursor = after
         self._names: dict[str, None] = {}
         self._resync = False
         self._error: Exception | None = None
-        self._told = asyncio.Event()
+        self._has_news = asyncio.Event()
         self.linger: asyncio.TimerHandle | None = None
         self.task = start_task(asyncio.get_running_loop(), self._run())
 
     async def news(self, wait: float) -> ChangesInfo:
-        """What has changed since its cursor, as soon as something has, or so many seconds are over."""
+        """Wait up to `wait` seconds for a change after `since`, and return all that have been collected."""
         with suppress(TimeoutError):
             async with asyncio.timeout(None if self.since is None else wait):
-                await self._told.wait()
+                await self._has_news.wait()
         if self._error is not None:
             raise self._error.with_traceback(None)
         cursor = self._cursor or ""
         found = ChangesInfo(cursor=cursor, executions=list(self._names), resync=self._resync)
         self.since, self._names, self._resync = cursor, {}, False
-        self._told.clear()
+        self._has_news.clear()
         return found
 
     async def _run(self) -> None:
@@ -61,9 +62,9 @@ class _Feed:
                                     retries.succeeded()
                 except Broken as broken:
                     await retries.pause(url, broken, opened=opened)
-        except Exception as error:  # also what a `token` function raises: nobody else would tell the caller
+        except Exception as error:  # also one of a `token` function; `news` raises it
             self._error = error
-            self._told.set()
+            self._has_news.set()
 
     def _take(self, url: str, event: Event) -> bool:
         if event.event == CHANGES:
@@ -81,7 +82,7 @@ class _Feed:
             return False
         if len(self._names) > NAMES:
             self._names, self._resync = {}, True
-        self._told.set()
+        self._has_news.set()
         return True
 
     async def aclose(self) -> None:
@@ -93,7 +94,7 @@ class _Feed:
 
 
 class Changes:
-    """The streams of changes that wait for their next call."""
+    """The event streams that are kept open for a next call."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""`Client`: flows and executions that run elsewhere, under the names that they have in process."""
+"""`Client`: flows and executions that other processes run, with the method names that they have in process."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,8 +13,8 @@ from .sync import SyncBackend
 
 
 class Client:
-    """Starts, finds and reads executions over a backend: a server's address, several addresses of servers of one
-    store, or any `Backend`.
+    """Starts, finds and reads executions over a backend. `server`: the address of a server, several addresses of
+    servers over the same store, or any `Backend`.
 
         async with Client("https://flows.example.com", token=token) as client:
             execution = await client.flow("report").async_submit("sails", id="report-1")
@@ -43,7 +43,7 @@ class Client:
         return SyncBackend(self.backend)
 
     def flow(self, name: str) -> RemoteFlow:
-        """A flow by its name. Nothing is asked until it is used."""
+        """A flow by its name. No request is sent before one of its methods is called."""
         return RemoteFlow(self.backend, name)
 
     async def async_attach(self, id: str) -> RemoteExecution:
@@ -56,7 +56,7 @@ class Client:
         return run_sync(lambda: self.async_attach(id), "client.async_attach")
 
     async def async_close(self) -> None:
-        """Close the connections of this event loop."""
+        """Close the connections that the running event loop has. A backend that was passed in stays open."""
         if self._own is not None:
             await self._own.aclose()
 

@@ -52,14 +52,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How many seconds one question for a result or a settled execution waits; then it is asked again.
+#: How many seconds one request for a result waits at the server. A longer wait is made of several requests.
 STEP = 30.0
-#: How often an execution is looked at by one who waits until it has settled, in seconds: at least, and at most.
+#: The shortest and the longest pause between two looks of `async_settled` at an execution, in seconds.
 SETTLE_SECONDS = 0.05, 1.0
 
 
 class Start(NamedTuple):
-    """How an execution is started that `create_execution` has made."""
+    """With what a handle of `create_execution` starts its execution."""
 
     flow: str
     reuse: Reuse
@@ -67,19 +67,19 @@ class Start(NamedTuple):
 
 
 class RemoteExecution:
-    """One execution, which runs elsewhere. `client.flow(name).async_submit` and `client.async_attach` return it.
+    """An execution that another process runs. `client.flow(name).async_submit` and `client.async_attach` return it.
 
     It has the methods of `Execution`, with the same arguments and errors. Values are JSON, as `triggerflow.backend`
-    shows them. What a backend cannot carry raises `UsageError`, which says what to do instead. The handle keeps
-    nothing, so it survives whatever happens to the server; two handles of one execution are equal.
+    shows them. What a backend cannot carry raises `UsageError`, which says what to do instead. The handle keeps no
+    state, so it stays valid when the server restarts; two handles of one execution are equal.
 
-    What is read without `await` (`get_status()`, `get_pending_interrupts()`, `state.get(key)` ...) asks the backend, so
-    on an event loop it needs `await execution.async_committed(execution.get_status)`, and raises `BlockingCallError`
-    without. In a script it can be called as it is.
+    Reading methods without `async_` (`get_status()`, `get_pending_interrupts()`, `state.get(key)` ...) send requests to
+    the backend. In a script call them directly; on an event loop write
+    `await execution.async_committed(execution.get_status)`, since a direct call raises `BlockingCallError` there.
 
-    The methods with `async_` can be cancelled: that ends only the wait, and what was asked may still be done. Methods
-    that change something wait until somebody runs the execution. All raise `UnknownExecution` if it was deleted, and
-    `StoreError` if the store, or its server, cannot be reached.
+    Cancelling a method with `async_` ends only the wait: the change that it has requested may still be made. Methods
+    that change something wait until a process that runs the execution has done so. All raise `UnknownExecution` if the
+    execution was deleted, and `StoreError` if the store or its server cannot be reached.
     """
 
     __slots__ = ("__weakref__", "_backend", "_flow", "_id", "_start")
@@ -88,7 +88,7 @@ class RemoteExecution:
         self._backend = backend
         self._id = id
         self._flow = flow
-        #: how to start it, until it was started
+        #: with what to start it; None once it was started
         self._start = start
 
     def __eq__(self, other: object) -> bool:
@@ -112,7 +112,7 @@ class RemoteExecution:
         return self._read(lambda view: "created" if view.info is None else view.info.status, "get_status")
 
     async def async_open(self) -> RemoteExecution:
-        """Look whether the execution exists. Raises `UnknownExecution` if it was started and does not."""
+        """Check that the execution exists. Raises `UnknownExecution` if it was started and does not exist."""
         await self.async_committed(self.get_status)
         return self
 
@@ -121,17 +121,16 @@ class RemoteExecution:
         refuse("execution.async_suspend()", "only the process that runs an execution can stop running it")
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> Any:
-        """Start the execution unless it has started, wait for its end, and return its result.
-
-        Raises what failed (`RemoteChunkError`, `ContractError` ...), `ExecutionCancelled`, `TimeoutError` after
-        `timeout` seconds (the execution continues), or `AlreadyStarted` if it was started with another value.
-        """
+        """As `Execution.async_start`; the failure of a chunk is a `RemoteChunkError`."""
         check_patience(timeout, "execution.start()")
         await self.async_begin(value, delay=delay)
         return await self.async_get_result(timeout=timeout)
 
     async def async_begin(self, value: Any = UNSET, *, delay: float | None = None) -> None:
-        """Start the execution unless it has started, and return once the start is in the store."""
+        """Start the execution unless it has started, and return when the start is in the store.
+
+        Raises `AlreadyStarted` if it was started with another value.
+        """
         if delay is not None:
             check_delay(delay)
         start = self._start
@@ -164,7 +163,7 @@ class RemoteExecution:
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result, None if no result was set.
 
-        Raises what failed (`RemoteChunkError`, `ContractError` ...), `ExecutionTimedOut`, `ExecutionCancelled`,
+        Raises its failure (`RemoteChunkError`, `ContractError` ...), `ExecutionTimedOut`, `ExecutionCancelled`,
         `TimeoutError` after `timeout` seconds, and `UsageError` if it was not started.
         """
         check_patience(timeout, "execution.get_result()")
@@ -179,7 +178,7 @@ class RemoteExecution:
         return self._outcome(ended)
 
     async def _ended(self, timeout: float | None = None) -> ResultInfo | None:
-        """The result when the execution has ended; None after so many seconds."""
+        """Wait for the end of the execution. Returns None if it has not ended after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         while True:
@@ -199,10 +198,7 @@ class RemoteExecution:
         raise failure_from_record(repr(self), None if why is None else ErrorInfo(why.type, why.message, why.chunk))
 
     async def async_settled(self, *, timeout: float | None = None) -> bool:
-        """Wait until no chunk runs, no source is read and no timer is due. Returns False after `timeout` seconds.
-
-        An open interrupt does not count as work.
-        """
+        """As `Execution.async_settled`."""
         check_patience(timeout, "execution.async_settled()")
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
@@ -229,7 +225,7 @@ class RemoteExecution:
         return not state.working, state.moment
 
     async def _next_frame(self, moment: int, wait: float) -> None:
-        """Wait for the frame after a moment, or so many seconds."""
+        """Wait for the next frame after a moment, for at most `wait` seconds."""
         frames: Any = self._backend.frames(self._id, after=moment, follow=True)
         try:
             async with asyncio.timeout(wait):
@@ -240,15 +236,12 @@ class RemoteExecution:
             await frames.aclose()
 
     async def async_cancel(self, reason: str = "cancelled by its owner") -> None:
-        """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing if the execution has ended."""
+        """As `Execution.async_cancel`."""
         if await self._unless_ended(Cancel(reason=reason)) is not None:
             await self._ended()
 
     async def async_close(self) -> Any:
-        """Accept no more signals from outside, wait for the end of the execution, and return its result.
-
-        Raises the errors of `async_get_result`, except `TimeoutError`.
-        """
+        """As `Execution.async_close`. Raises the errors of `async_get_result`, except `TimeoutError`."""
         await self._unless_ended(Close())
         return await self.async_get_result()
 
@@ -268,7 +261,7 @@ class RemoteExecution:
     # -- signals from outside ----------------------------------------------------------------------------------------
 
     async def _perform(self, action: AnyAction, *, request: str | None = None) -> Done:
-        """Do something to the execution, once, whoever runs it. Waits until somebody does."""
+        """Perform an action once, in whichever process runs the execution. Waits until one has replied."""
         if self._start is not None:
             raise UsageError(f"{self!r} was not started; start it with async_begin(value) first")
         name = REAL.new_id() if request is None else request
@@ -277,10 +270,10 @@ class RemoteExecution:
                 return await self._backend.act(self._id, action, request=name, wait=ACTION_WAIT)
             except TimeoutError as error:
                 if type(error) is not TimeoutError:
-                    raise  # an error of the engine, which is no wait that has ended
+                    raise  # a subclass, such as `InterruptExpired`, is the reply and not the end of this wait
 
     async def _unless_ended(self, action: AnyAction) -> Done | None:
-        """Do something to the execution; None if it has ended."""
+        """Perform an action; returns None if the execution has ended."""
         try:
             return await self._perform(action)
         except ExecutionSuspended:
@@ -298,13 +291,12 @@ class RemoteExecution:
         id: str | None = None,
         keeps_open: bool = True,
     ) -> None:
-        """Send a signal from outside. Returns once it is in the store.
+        """As `Execution.async_emit`, without `settle`, `id` and `keeps_open`, which raise `UsageError`.
 
-        Raises `ExecutionClosed` if the execution has ended, `ContractError` for a value of another type than the
-        declared one, and `UsageError` for `settle`, `id` and `keeps_open`, which a backend cannot carry.
+        Returns when the signal is in the store; `delay` is in seconds.
         """
         check_delayed(delay, id, keeps_open, settle)
-        only_default("execution.async_emit()", settle=(settle, False), id=(id, None), keeps_open=(keeps_open, True))
+        only_default("execution.async_emit()", self.async_emit, settle=settle, id=id, keeps_open=keeps_open)
         await self._perform(Emit(name=text(name), value=value, delay=delay))
 
     def emit(
@@ -324,7 +316,7 @@ class RemoteExecution:
         run_sync(make, "execution.async_emit")
 
     async def async_cancel_signal(self, name_or_id: Any) -> int:
-        """Cancel the delayed signals that are pending and have this name or id; returns how many, 0 after the end."""
+        """As `Execution.async_cancel_signal`."""
         done = await self._unless_ended(CancelSignal(name=text(name_or_id)))
         return 0 if done is None else done.value
 
@@ -361,12 +353,7 @@ class RemoteExecution:
     async def async_continue_with(
         self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
     ) -> dict[str, Any]:
-        """Answer an interrupt. Chunks that have completed do not run again. Returns the answered interrupt.
-
-        A second answer with the same `request_id` counts as the same answer and changes nothing. Raises
-        `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer
-        does not fit the `schema` of the interrupt; the interrupt stays open then.
-        """
+        """As `Execution.async_continue_with`."""
         done = await self._perform(Answer(question=text(interrupt_id), value=value), request=request_id)
         return done.value
 
@@ -449,6 +436,8 @@ class RemoteExecution:
         After the last item the iterator ends, or raises the failure of the execution.
         """
 
+        only_default("get_async_runtime_stream()", self.get_async_runtime_stream, lag=lag)
+
         async def begin() -> None:
             if self._start is not None or value is not UNSET:
                 await self.async_begin(value)
@@ -461,7 +450,7 @@ class RemoteExecution:
             if ended.ended:
                 self._outcome(ended)
 
-        return RemoteStreamReader(begin, items, fail, after=after, timeout=timeout, lag=lag, buffer=buffer)
+        return RemoteStreamReader(begin, items, fail, after=after, timeout=timeout, buffer=buffer)
 
     def get_runtime_stream(
         self,
@@ -480,23 +469,23 @@ class RemoteExecution:
 
     @property
     def skipped(self) -> tuple[ErrorInfo, ...]:
-        """Raises `UsageError`: frames tell it."""
+        """Raises `UsageError`: read the frames of the backend."""
         _no_records("execution.skipped")
 
     @property
     def records(self) -> list[Any]:
-        """Raises `UsageError`: frames tell them."""
+        """Raises `UsageError`: read the frames of the backend."""
         _no_records("execution.records")
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Raises `UsageError`: frames tell it."""
+        """Raises `UsageError`: follow the frames of the backend."""
         _no_records("execution.add_observer()")
 
     async def async_committed(self, read: Callable[[], T]) -> T:
         """Call `read` (such as `execution.get_status` or `execution.state.to_dict`), and return what it returns.
 
-        All that it reads of this execution is of one moment, the present one. It may be called several times, so it
-        must do nothing but read.
+        All that it reads of this execution is of the same moment, the newest one. `read` may be called several times,
+        so it must have no side effects.
         """
         return await look(self._backend, self._id, read, may_lack=self._start is not None)
 
@@ -507,7 +496,7 @@ class RemoteExecution:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _read(self, read: Callable[[View], T], name: str) -> T:
-        """Read the view of the caller; in a script, look."""
+        """Read the view of `async_committed` that this call is in; a script without one gets a new view."""
         if present(self._backend, self._id) is None:
             if on_a_loop():
                 raise BlockingCallError(

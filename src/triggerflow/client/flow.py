@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class RemoteFlow:
-    """A flow that a backend has: `client.flow(name)`. Nothing is asked until one of its methods is called.
+    """A flow of a backend: `client.flow(name)`. No request is sent before one of its methods is called.
 
     It has the methods of `TriggerFlow` that start, find and retry executions, with the same arguments. An option that
-    a backend cannot carry, such as `concurrency`, can only have its default: set it where the flow is. A flow whose
-    code the server lacks raises `UnknownFlow` when it is started.
+    a backend cannot carry, such as `concurrency`, raises `UsageError` unless it has its default: set it where the flow
+    is defined. Starting a flow whose code the server lacks raises `UnknownFlow`.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
@@ -53,7 +53,7 @@ class RemoteFlow:
         return f"<RemoteFlow {self._name!r}>"
 
     async def async_contract(self) -> Contract:
-        """What the flow takes and gives, as JSON Schema. Raises `UnknownFlow`."""
+        """The types of the flow's start value, result, items and signals, as JSON Schema. Raises `UnknownFlow`."""
         return await self._backend.contract(self._name)
 
     async def async_drawing(self) -> Drawing:
@@ -81,7 +81,7 @@ class RemoteFlow:
         labels: Mapping[str, str] | None = None,
         **unknown: Never,
     ) -> RemoteExecution:
-        """A handle of an execution without starting it: its `async_start`, `async_begin` or first reader does.
+        """A handle of a new execution, which its `async_start`, its `async_begin` or its first reader starts.
 
         `id`, `reuse` and `labels` are those of `async_submit`.
         """
@@ -89,11 +89,10 @@ class RemoteFlow:
         if unknown:
             check_names(unknown, CREATE_OPTIONS, where)
         only_default(
-            where, concurrency=(concurrency, None), skip_exceptions=(skip_exceptions, None),
-            max_pending=(max_pending, 1024), stream_history=(stream_history, 4096), journal_limit=(journal_limit, None),
-            keep_open=(keep_open, False), execution_timeout=(execution_timeout, None),
-            cleanup_timeout=(cleanup_timeout, 5.0), max_losses=(max_losses, 5),
-            runtime_resources=(runtime_resources, None), store=(store, None),
+            where, self.create_execution, concurrency=concurrency, skip_exceptions=skip_exceptions,
+            max_pending=max_pending, stream_history=stream_history, journal_limit=journal_limit, keep_open=keep_open,
+            execution_timeout=execution_timeout, cleanup_timeout=cleanup_timeout, max_losses=max_losses,
+            runtime_resources=runtime_resources, store=store,
         )  # fmt: skip
         start = Start(self._name, check_reuse(reuse, where), check_labels(labels, where))
         return RemoteExecution(self._backend, self._id(id, where), flow=self._name, start=start)
@@ -115,15 +114,16 @@ class RemoteFlow:
         cleanup_timeout: float = 5.0,
         max_losses: int = 5,
     ) -> RemoteExecution:
-        """Start an execution, and return its handle when the start is in the store. A `Worker` there runs it.
+        """Start an execution, and return its handle when the start is in the store. A `Worker` on that store runs it.
 
-        `id`, `reuse`, `labels` and `delay`: see `TriggerFlow.async_submit`. Raises what that raises, and `UnknownFlow`.
+        `id`, `reuse`, `labels` and `delay` (seconds): see `TriggerFlow.async_submit`. Raises what that raises, and
+        `UnknownFlow`.
         """
         where = self._call("submit()")
         only_default(
-            where, store=(store, None), concurrency=(concurrency, None), skip_exceptions=(skip_exceptions, None),
-            max_pending=(max_pending, 1024), keep_open=(keep_open, False), execution_timeout=(execution_timeout, None),
-            cleanup_timeout=(cleanup_timeout, 5.0), max_losses=(max_losses, 5),
+            where, self.async_submit, store=store, concurrency=concurrency, skip_exceptions=skip_exceptions,
+            max_pending=max_pending, keep_open=keep_open, execution_timeout=execution_timeout,
+            cleanup_timeout=cleanup_timeout, max_losses=max_losses,
         )  # fmt: skip
         if delay is not None:
             check_delay(delay)
@@ -144,8 +144,8 @@ class RemoteFlow:
         return run_sync(lambda: self.async_submit(value, store=store, **options), "flow.async_submit")
 
     async def async_attach(self, id: str, *, store: Store | None = None) -> RemoteExecution:
-        """A handle of an execution. Raises `UnknownExecution`, and `UsageError` if it belongs to another flow."""
-        only_default(self._call("attach()"), store=(store, None))
+        """A handle of an execution. Raises `UnknownExecution`, and `UsageError` if the execution is of another flow."""
+        only_default(self._call("attach()"), self.async_attach, store=store)
         info = await self._backend.get(id)
         if info.flow != self._name:
             raise UsageError(f"execution {id!r} belongs to flow {info.flow!r}, not to {self._name!r}")
@@ -164,10 +164,10 @@ class RemoteFlow:
         operator_map: Mapping[str, str | None] | None = None,
         force: bool = False,
     ) -> RemoteExecution:
-        """Run an execution again that has failed, from its state before the failure; see `TriggerFlow.async_retry`."""
+        """As `TriggerFlow.async_retry`: run a failed execution again, from its state before the failure."""
         only_default(
-            self._call("retry()"),
-            store=(store, None), runtime_resources=(runtime_resources, None), operator_map=(operator_map, None),
+            self._call("retry()"), self.async_retry,
+            store=store, runtime_resources=runtime_resources, operator_map=operator_map,
         )  # fmt: skip
         execution = await self.async_attach(id)
         await self._backend.act(id, Retry(force=force), request=REAL.new_id())
@@ -186,14 +186,14 @@ class RemoteFlow:
         delay: float | None = None,
         execution_timeout: float | None = None,
     ) -> Any:
-        """Run the flow once: start it, wait until it has ended, return its result.
+        """As `TriggerFlow.async_start`: start an execution, wait for its end, return its result.
 
-        If this call is cancelled, or takes longer than `timeout` seconds, the execution is cancelled. Raises what
+        If this call is cancelled, or takes longer than `timeout` seconds, it cancels the execution. Raises what
         `RemoteExecution.async_start` raises.
         """
         where = self._call("start()")
         check_patience(timeout, where)
-        only_default(where, concurrency=(concurrency, None), execution_timeout=(execution_timeout, None))
+        only_default(where, self.async_start, concurrency=concurrency, execution_timeout=execution_timeout)
         execution = self.create_execution()
         limit = asyncio.timeout(timeout)
         try:
@@ -208,7 +208,7 @@ class RemoteFlow:
             raise
 
     async def _give_up(self, id: str) -> str:
-        """Cancel an execution for which nobody waits any more. Returns what became of it."""
+        """Cancel the execution of a call that was cancelled or timed out. Returns a clause for the error message."""
         try:
             await self._backend.act(id, Cancel(reason="the call that ran it was cancelled or timed out"))
         except ExecutionSuspended as error:
@@ -244,12 +244,13 @@ class RemoteFlow:
         concurrency: int | None = None,
         execution_timeout: float | None = None,
     ) -> RemoteStreamReader:
-        """Run the flow once and read its runtime stream. See `RemoteExecution.get_async_runtime_stream`.
+        """Start an execution and read its runtime stream: see `RemoteExecution.get_async_runtime_stream`.
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
         where = self._call("get_async_runtime_stream()")
-        only_default(where, concurrency=(concurrency, None), execution_timeout=(execution_timeout, None))
+        method = self.get_async_runtime_stream
+        only_default(where, method, concurrency=concurrency, execution_timeout=execution_timeout)
         return self.create_execution().get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(

@@ -1,4 +1,4 @@
-"""Streams of numbered events that go on after any break: number after number, none lost, none twice."""
+"""Streams of numbered events that resume after a broken connection, without gaps or duplicates."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -25,11 +25,11 @@ class Resync(msgspec.Struct):
 
 
 class Numbered(NamedTuple, Generic[T]):
-    """What is followed: entries of an execution that have numbers."""
+    """A kind of numbered entries of an execution, and the request for them."""
 
     event: str
     shape: type[T]
-    #: what they are called, in the page and to people
+    #: their name in the JSON page and in messages
     name: str
     route: Route
     parts: Mapping[str, str]
@@ -38,12 +38,13 @@ class Numbered(NamedTuple, Generic[T]):
     in_row: bool = True
 
     def out_of_order(self, url: str, number: int, after: int) -> StoreError:
-        """The error where a server gives another number than the next one."""
+        """The error for a server that sends another number than the next one."""
         return StoreError(f"{url} gives number {number} of the {self.name} after number {after}")
 
 
 async def follow(transport: Transport, numbered: Numbered[T], after: int) -> AsyncGenerator[T]:
-    """The entries after a number, and each new one, until the server says that no more comes."""
+    """Yield the entries after a number, and each new one, until the server sends `end`. Raises `BadRequest` if the
+    execution has fewer entries."""
     retries = Retries(transport)
     number, loop = after, asyncio.get_running_loop()
     while True:
@@ -55,7 +56,7 @@ async def follow(transport: Transport, numbered: Numbered[T], after: int) -> Asy
                     for event in events:
                         if event.event == numbered.event:
                             entry: Any = read(url, event, numbered.shape)
-                            if entry.number <= number:  # a server that sends more than was asked for
+                            if entry.number <= number:  # the server repeats what the client has
                                 continue
                             if numbered.in_row and entry.number != number + 1 and not _stands_for_all(entry):
                                 raise numbered.out_of_order(url, entry.number, number)
@@ -73,12 +74,12 @@ async def follow(transport: Transport, numbered: Numbered[T], after: int) -> Asy
 
 
 def _stands_for_all(entry: Any) -> bool:
-    """Whether this is a frame with the whole state: those before it are gone."""
+    """Whether this is a frame with the whole state, which replaces all frames before it."""
     return isinstance(entry, Frame) and entry.kind == MOMENT
 
 
 def read(url: str, event: Event, shape: type[T]) -> T:
-    """The data of an event."""
+    """Decode the data of an event. Raises `StoreError`."""
     try:
         return msgspec.json.decode(event.data, type=shape)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -86,7 +87,7 @@ def read(url: str, event: Event, shape: type[T]) -> T:
 
 
 def raise_problem(url: str, event: Event) -> NoReturn:
-    """Raise what an event `error` says; `Broken` if the stream can go on."""
+    """Raise the exception of an event `error`; `Broken` if the client may connect again."""
     problem = read(url, event, Problem)
     error = error_of_problem(problem)
     raise Broken(str(error), error) if problem.again else error

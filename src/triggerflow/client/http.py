@@ -28,6 +28,7 @@ from ..backend import (
     Reuse,
     StateInfo,
 )
+from ..backend.arguments import check_request, check_wait
 from ..backend.protocol import ACTION_WAIT
 from ..backend.shapes import StatusName
 from ..build.arguments import seconds, whole
@@ -51,23 +52,27 @@ _EXPORT, _FORK, _QUESTIONS = route("export"), route("fork"), route("questions")
 
 
 class HTTPBackend:
-    """A `Backend` over HTTP: the executions of a server that `triggerflow.server` runs, or several of one store.
+    """A `Backend` over HTTP: the executions of a `triggerflow.server`, or of several servers over one store.
 
-    `urls` is an address such as "https://flows.example.com", with a path if it is mounted under one, or several of
-    them: one is used until it fails, then the next. `token` is a bearer token, or a function that returns the present
-    one. Use it in `async with`, or call `aclose()`; in a script, use `Client`.
+    `urls` is an address such as "https://flows.example.com", with the path that the application is mounted under, or a
+    list of addresses: the client uses one until it fails, then the next. `token` is a bearer token, or a function, also
+    an async one, that returns the present token. Use it in `async with`, or call `aclose()`; in a script, use `Client`.
 
-    What breaks off is asked again, with growing pauses, for up to `patience` seconds (`math.inf`: without end); a call
-    that changes something has a key, so that it is done once. Streams go on after the last number that has come: none
-    is lost, none comes twice. Then `StoreUnavailable` is raised. All other errors are those of the method in process.
+    After a connection error, or an answer that allows another try, the client repeats the request, with growing pauses,
+    for up to `patience` seconds (`math.inf`: without end); then it raises `StoreUnavailable`. A call that changes
+    something carries an idempotency key, so that the server performs it once. After a break a stream resumes behind the
+    last number that the client has received, without gaps or duplicates. All other errors are those of the method in
+    process.
 
-    `timeout` is how many seconds an answer may take, beside the `wait` of a method; `connect_timeout`, a connection.
-    A stream that is silent for `silence` seconds (a server sends something every 15) is broken. `limit` is the size in
-    bytes of the largest answer or event that is taken. `ssl` and `proxy` are those of an `httpx2.AsyncClient`.
+    `timeout` is how many seconds an answer may take, beyond the `wait` of a method; `connect_timeout`, how many the
+    connection may take. A stream without a byte for `silence` seconds (servers send a comment every 15) counts as
+    broken. `limit` is the size in bytes of the largest answer or event that the client accepts. `ssl` and `proxy` are
+    those of an `httpx2.AsyncClient`.
 
-    Redirects are never followed. Raises `BadRequest` for an address that is none, and where a token would be sent
-    unencrypted to another machine, unless `allow_http`. Values that are sent are JSON, and objects of the fields of
-    dataclasses, msgspec structs, Pydantic models and enums; others raise `PayloadError`.
+    Redirects are never followed. Raises `BadRequest` for a text that is no address of a server, and where a token would
+    be sent unencrypted to another machine, unless `allow_http`. Values that are sent are JSON, or dataclasses, msgspec
+    structs, Pydantic models and members of enums, which are sent as the JSON of their fields; others raise
+    `PayloadError`.
     """
 
     def __init__(
@@ -168,8 +173,8 @@ class HTTPBackend:
         return await self._transport.call(Call(_QUESTIONS, query=query))
 
     async def changes(self, after: str | None = None, *, wait: float = MAX_WAIT) -> ChangesInfo:
-        """See `Backend.changes`. Between two calls the stream stays open for some seconds."""
-        return await self._changes.after(after, _wait(wait))
+        """See `Backend.changes`. The event stream behind it stays open for some seconds, for the next call."""
+        return await self._changes.after(after, check_wait(wait))
 
     # -- one execution -----------------------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class HTTPBackend:
 
     async def result(self, id: str, *, wait: float = 0.0) -> ResultInfo:
         """See `Backend.result`."""
-        wait = _wait(wait)
+        wait = check_wait(wait)
         return await self._transport.call(Call(_RESULT, _at(id), _query(wait=wait or None), wait=wait))
 
     async def diff(self, one: str, other: str) -> DifferenceInfo:
@@ -227,7 +232,8 @@ class HTTPBackend:
         return await self._transport.call(Call(_DIFF, {**_at(one), "other": _part(other)}))
 
     async def export(self, id: str) -> AsyncIterator[bytes]:
-        """See `Backend.export`. If it breaks off, it raises `StoreUnavailable`: begin anew."""
+        """See `Backend.export`. If the connection breaks after the first byte it raises `StoreUnavailable`: call it
+        again from the beginning."""
         async with aclosing(self._transport.pieces(Call(_EXPORT, _at(id)))) as pieces:
             async for piece in pieces:
                 yield piece
@@ -244,8 +250,8 @@ class HTTPBackend:
         labels: Mapping[str, str] | None = None,
         delay: float | None = None,
     ) -> ExecutionInfo:
-        """See `Backend.start`. It can be asked again safely: without an `id` this makes one, and with one it has a key
-        where `reuse` does not suffice, which the server keeps as a label."""
+        """See `Backend.start`. A repeated request starts nothing twice: without `id` the client chooses an id; with one
+        it sends an idempotency key, which the server keeps as a label, unless `reuse="existing"` makes it needless."""
         name = REAL.new_id() if id is None else id
         body = StartBody(
             value=as_json(value, f"the start value of flow {flow!r}"), id=name, reuse=reuse, labels=dict(labels or {}),
@@ -258,7 +264,7 @@ class HTTPBackend:
         except ExecutionExists:
             if id is not None:
                 raise
-            return await self.get(name)  # nobody else knows this id: the answer to an earlier try was lost
+            return await self.get(name)  # nobody else knows this id: an earlier try has started it, its answer was lost
 
     async def act(self, id: str, action: AnyAction, *, request: str | None = None, wait: float = ACTION_WAIT) -> Done:
         """See `Backend.act`."""
@@ -270,10 +276,8 @@ class HTTPBackend:
         if body is not None:
             where = f"a value of {found.name!r}"
             data = _encode({name: as_json(value, where) for name, value in body.items()}, where)
-        key = REAL.new_id() if request is None else request
-        if not key:
-            raise BadRequest("the id of a request has 1 to 512 characters, not 0")
-        wait = _wait(wait)
+        key = REAL.new_id() if request is None else check_request(request)
+        wait = check_wait(wait)
         parts = {name: _part(value) for name, value in parts.items()}
         return await self._transport.call(Call(found, {**_at(id), **parts}, _query(wait=wait), data, key, wait))
 
@@ -312,7 +316,7 @@ def _at(id: str) -> dict[str, str]:
 
 
 def _part(text: str) -> str:
-    """A text that stands in a path."""
+    """A text for a part of a path, as it is. Raises `BadRequest` for one that cannot be sent."""
     if not isinstance(text, str) or not text:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadRequest(f"a name or an id is a text that is not empty, not {text!r}")
     try:
@@ -323,18 +327,12 @@ def _part(text: str) -> str:
 
 
 def _query(**values: Any) -> list[tuple[str, str]]:
-    """The parameters of a query; None: it is left out."""
+    """The parameters of a query, without those that are None."""
     found: list[tuple[str, str]] = []
     for name, value in values.items():
         if value is not None:
             found.append((name, "true" if value is True else "false" if value is False else str(value)))
     return found
-
-
-def _wait(wait: float) -> float:
-    if not 0 <= wait <= MAX_WAIT:
-        raise BadRequest(f"a wait has 0 to {MAX_WAIT:g} seconds, not {wait}")
-    return wait
 
 
 def _encode(body: Any, where: str) -> bytes:

@@ -8,9 +8,8 @@ from typing import Any, Self, cast
 from ..backend import Item
 from ..errors import DefinitionError
 from ..run.ingress import check_patience
-from .carried import only_default
 
-#: The default of `buffer`, which a reader of a backend takes and does not need.
+#: The default of `buffer`, which has no effect on a reader of a backend.
 BUFFER = 1024
 
 
@@ -18,8 +17,8 @@ class RemoteStreamReader:
     """An async iterator over a runtime stream, as `StreamReader` is in process. `position` is the number of the last
     item that it returned.
 
-    No writer waits for it, and it misses nothing: items come out of the store. Raises `TimeoutError` (no item within
-    `timeout` seconds; ask again for the next one), and the failure of the execution after the last item.
+    No writer waits for it, and it misses no item, since it reads the store. Raises `TimeoutError` if no item comes
+    within `timeout` seconds (a further `anext` continues), and the failure of the execution after the last item.
     """
 
     def __init__(
@@ -30,11 +29,9 @@ class RemoteStreamReader:
         *,
         after: int,
         timeout: float | None,
-        lag: str,
         buffer: int,
     ) -> None:
         check_patience(timeout, "get_async_runtime_stream()")
-        only_default("get_async_runtime_stream()", lag=(lag, "block"))
         if buffer < 1 or after < 0:
             raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
         self.position = after
@@ -69,7 +66,7 @@ class RemoteStreamReader:
             self._left = True
             await self._fail()
             raise
-        except BaseException:  # the next call goes on after the last item
+        except BaseException:  # the next call opens the stream again, behind the last item
             await self._leave()
             raise
         self.position, self._path = item.number, item.path
@@ -90,7 +87,7 @@ class RemoteStreamReader:
     async def _leave(self) -> None:
         reading, self._reading = self._reading, None
         if reading is not None:
-            with suppress(RuntimeError):  # another task is in its step, and will end it
+            with suppress(RuntimeError):  # another task is inside its `anext`, and ends it
                 await cast("Any", reading).aclose()
 
     async def aclose(self) -> None:

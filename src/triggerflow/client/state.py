@@ -14,9 +14,10 @@ _CHANGE = "send the execution a signal, and change its state in the chunk that l
 
 
 class RemoteState:
-    """The state of an execution by key, as `State` is in process; see `RemoteExecution` for when it can be read.
+    """The state of an execution by key, as `State` is in process; `RemoteExecution` says how to read it on a loop.
 
-    Values are JSON, and copies: changing one in place changes nothing. Each change triggers what listens to the key.
+    Values are copies, as JSON: changing one in place has no effect. Each change triggers the chunks that listen to the
+    key.
     """
 
     __slots__ = ("_committed", "_perform", "_read")
@@ -68,7 +69,7 @@ class RemoteState:
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key. Raises `ContractError` if it does not have the declared type, and
         `ExecutionClosed` if the execution has ended."""
-        only_default("state.async_set()", emit=(emit, True))
+        only_default("state.async_set()", self.async_set, emit=emit)
         await self._perform(SetState(key=text(key), value=value))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
@@ -77,7 +78,7 @@ class RemoteState:
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key if it exists. Raises what `async_set` raises."""
-        only_default("state.async_delete()", emit=(emit, True))
+        only_default("state.async_delete()", self.async_delete, emit=emit)
         await self._perform(DeleteState(key=text(key)))
 
     async def async_update(

@@ -1,44 +1,11 @@
 """The methods of a backend for scripts without asyncio."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
-
 from ..backend import Backend
-from ..run.portal import iterate_sync, run_sync
-
-T = TypeVar("T")
-P = ParamSpec("P")
-
-
-def _call(
-    method: Callable[Concatenate[Backend, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["SyncBackend", P], T]:
-    """The sync version of a coroutine method."""
-    name = method.__name__
-
-    @wraps(method)
-    def call(self: "SyncBackend", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run_sync(lambda: getattr(self.backend, name)(*args, **kwargs), f"client.backend.{name}")
-
-    return call
-
-
-def _iterate(
-    method: Callable[Concatenate[Backend, P], AsyncIterator[T]],
-) -> Callable[Concatenate["SyncBackend", P], Iterator[T]]:
-    """The sync version of a method that returns an async iterator."""
-    name = method.__name__
-
-    @wraps(method)
-    def call(self: "SyncBackend", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return iterate_sync(lambda: getattr(self.backend, name)(*args, **kwargs), f"client.backend.{name}")
-
-    return call
+from ..run.portal import sync_iterator, sync_method
 
 
 class SyncBackend:
-    """A `Backend` for a script: `client.sync`. Each method does what the method of the same name in `Backend` does.
+    """A `Backend` for scripts without asyncio: `client.sync`. Its methods are those of `Backend`, without `await`.
 
     Raises `BlockingCallError` inside a running event loop.
     """
@@ -47,20 +14,20 @@ class SyncBackend:
         #: the async methods that this object calls
         self.backend = backend
 
-    flows = _call(Backend.flows)
-    contract = _call(Backend.contract)
-    drawing = _call(Backend.drawing)
-    executions = _call(Backend.executions)
-    counts = _call(Backend.counts)
-    questions = _call(Backend.questions)
-    changes = _call(Backend.changes)
-    get = _call(Backend.get)
-    frames = _iterate(Backend.frames)
-    stream = _iterate(Backend.stream)
-    state_at = _call(Backend.state_at)
-    result = _call(Backend.result)
-    diff = _call(Backend.diff)
-    export = _iterate(Backend.export)
-    start = _call(Backend.start)
-    act = _call(Backend.act)
-    fork = _call(Backend.fork)
+    flows = sync_method(Backend.flows, "backend")
+    contract = sync_method(Backend.contract, "backend")
+    drawing = sync_method(Backend.drawing, "backend")
+    executions = sync_method(Backend.executions, "backend")
+    counts = sync_method(Backend.counts, "backend")
+    questions = sync_method(Backend.questions, "backend")
+    changes = sync_method(Backend.changes, "backend")
+    get = sync_method(Backend.get, "backend")
+    frames = sync_iterator(Backend.frames, "backend")
+    stream = sync_iterator(Backend.stream, "backend")
+    state_at = sync_method(Backend.state_at, "backend")
+    result = sync_method(Backend.result, "backend")
+    diff = sync_method(Backend.diff, "backend")
+    export = sync_iterator(Backend.export, "backend")
+    start = sync_method(Backend.start, "backend")
+    act = sync_method(Backend.act, "backend")
+    fork = sync_method(Backend.fork, "backend")

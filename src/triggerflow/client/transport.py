@@ -1,8 +1,8 @@
-"""Requests to servers: which server is asked, what is asked again, and what is not believed.
+"""Requests to servers: which server gets a request, which failures are retried, and which answers are refused.
 
-Every call can be repeated: it reads, or it has a key under which the server does it once. So whatever breaks (a
-connection, a server, a proxy) is answered by asking again, the next server if there are several, after a pause that
-grows. Redirects are not followed, and neither the environment nor a `.netrc` says where requests go.
+Every call can be repeated: it only reads, or it has an idempotency key, by which the server performs it once. So after
+a failure of a connection, a server or a proxy the request is sent again, to the next server if there are several, after
+a growing pause. Redirects are not followed, and neither environment variables nor a `.netrc` change where requests go.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from ..errors import StoreError, StoreUnavailable
 from ..run import tracing
 from ..wire import Event, EventDecoder, EventTooLarge, Problem, Route, error_of, path_to
 from ..wire.events import EVENT_STREAM
+from ..wire.problems import GATEWAY
 from ..wire.routes import IDEMPOTENCY_KEY
 from .addresses import read_addresses
 
@@ -33,28 +34,27 @@ logger = logging.getLogger("triggerflow.client")
 #: A bearer token, or a function that returns the present one, also an async one.
 Token = str | Callable[[], str | Awaitable[str]]
 
-#: The first and the longest pause before a server is asked again, in seconds. Each is twice the one before, and varied
-#: at random by half.
+#: The first and the longest pause before another try, in seconds. Each is twice the one before; a random factor of 0.5
+#: to 1 is applied.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-#: After so many seconds an open stream counts as a try that has succeeded, also if nothing came.
+#: A stream that has been open for so many seconds counts as a successful try, even without an event.
 STABLE_SECONDS = 5.0
-#: How many bytes of an answer that is an error are read.
+#: How many bytes of the body of an error are read at most.
 PROBLEM_BYTES = 64 * 1024
 
-#: The codes of problems, and the statuses of other answers, after which another try may succeed.
+#: The codes of problems after which another try may succeed.
 _AGAIN = frozenset(("busy", "stopping", "store_unavailable"))
-_GATEWAY = frozenset((408, 429, 502, 503, 504))
 
 
 class Broken(Exception):
-    """A try has failed, and the next one may succeed. `error` is raised if there is no next one."""
+    """A try has failed, and the next one may succeed. `error` is raised if no time is left for another try."""
 
     def __init__(self, why: str, error: Exception | None = None, pause: float = 0.0, *, sent: bool = True) -> None:
         super().__init__(why)
-        #: whether the server may have got the call
+        #: whether the server may have received the request
         self.sent = sent
         self.error = error
-        #: how many seconds the server wants to be left alone
+        #: the `Retry-After` of the server, in seconds
         self.pause = pause
 
 
@@ -65,19 +65,19 @@ class Call(NamedTuple):
     parts: Mapping[str, str] = {}
     query: Sequence[tuple[str, str]] = ()
     body: bytes | None = None
-    #: the key under which it is done once
+    #: the idempotency key, by which the server performs the call once
     key: str | None = None
-    #: how many seconds the server itself may wait
+    #: how many seconds the server may wait before it answers
     wait: float = 0.0
 
     @property
     def path(self) -> str:
-        """Its path."""
+        """The percent-encoded path of the call."""
         return path_to(self.route, **self.parts)
 
 
 class Settings(NamedTuple):
-    """How servers are asked; see `HTTPBackend`."""
+    """Options of the requests to servers; see `HTTPBackend`."""
 
     token: Token | None
     patience: float
@@ -90,7 +90,7 @@ class Settings(NamedTuple):
 
 
 class Transport:
-    """Asks the servers of one store."""
+    """Sends requests to the servers of one store."""
 
     def __init__(self, urls: str | Sequence[str], settings: Settings, *, allow_http: bool) -> None:
         self.urls = read_addresses(urls, has_token=settings.token is not None, allow_http=allow_http)
@@ -108,7 +108,10 @@ class Transport:
     # -- calls -------------------------------------------------------------------------------------------------------
 
     async def call(self, call: Call) -> Any:
-        """Make a call, again if it breaks off, and return what the route answers with."""
+        """Make a call, with further tries after failures, and return the decoded answer of the route.
+
+        Raises the error that the server answers with, `StoreUnavailable` after `patience` seconds without success, and
+        `StoreError` for an answer that no server of this version gives."""
         retries = Retries(self)
         while True:
             url = self.url
@@ -202,12 +205,12 @@ class Transport:
             return self.settings.ssl
         if any(url.startswith("https:") for url in self.urls):
             return True
-        return SSLContext(PROTOCOL_TLS_CLIENT)  # trusts nobody, and is there at once: the certificates take 100 ms
+        return SSLContext(PROTOCOL_TLS_CLIENT)  # trusts no certificate; loading those of the system takes 100 ms
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
     async def events(self, url: str, call: Call) -> AsyncGenerator[list[Event]]:
-        """The events of one connection to one server, as they come. Raises `Broken` where it is cut."""
+        """The events of one connection to one server, as they arrive. Raises `Broken` when the connection ends."""
         decoder = EventDecoder(self.settings.limit)
         async with self._response(url, call, EVENT_STREAM, self.settings.silence) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -224,7 +227,7 @@ class Transport:
         raise Broken("the stream was cut")
 
     async def pieces(self, call: Call) -> AsyncGenerator[bytes]:
-        """A file in pieces. What breaks before the first one is asked again; later, it raises `StoreUnavailable`."""
+        """A file in pieces. A failure before the first piece is retried; a later one raises `StoreUnavailable`."""
         retries = Retries(self)
         size = 0
         while True:
@@ -247,34 +250,34 @@ class Transport:
 
     @property
     def url(self) -> str:
-        """The server that is asked now."""
+        """The address that requests go to now."""
         return self.urls[self._at]
 
     def leave(self, url: str) -> None:
-        """Ask another server from now on, if there is one and this one is still asked."""
+        """Use the next address from now on, unless another call has done so already."""
         if self.url == url:
             self._at = (self._at + 1) % len(self.urls)
 
 
 class Retries:
-    """The tries of one call or stream: after one that has failed it goes to the next server, with pauses, until its
-    patience is over."""
+    """Counts the tries of one call or stream, pauses between them, and goes from server to server, for up to `patience`
+    seconds since the first failure."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.tries = 0
-        #: whether one of the tries may have got to a server
+        #: whether a server may have received one of the tries
         self._sent = False
         self._deadline = 0.0
 
     def succeeded(self) -> None:
-        """A try has succeeded: the next failure begins with the first pause again."""
+        """Note that a try has succeeded: the next failure begins again with the first pause and the whole patience."""
         self.tries = 0
 
     async def pause(self, url: str, broken: Broken, *, opened: float | None = None) -> None:
-        """Pause after a try that has failed. Raises the error if there is no next one.
+        """Pause after a try that has failed. Raises its error if the patience is over.
 
-        `opened`: when the stream was opened that has broken off, by the clock of the event loop.
+        `opened`: when the stream that broke was opened, by the clock of the event loop.
         """
         transport, loop = self._transport, asyncio.get_running_loop()
         if opened is not None and loop.time() - opened >= STABLE_SECONDS:
@@ -289,7 +292,7 @@ class Retries:
         longest = min(FIRST_PAUSE * 2 ** min(rounds, 16), LONGEST_PAUSE)
         pause = longest * (0.5 + REAL.random() / 2)
         if place < len(urls) - 1:
-            pause *= 0.1  # the next server is not the one that has failed
+            pause *= 0.1  # the next server has not failed yet
         pause = max(pause, min(broken.pause, LONGEST_PAUSE))
         if loop.time() + pause > self._deadline:
             if broken.error is not None:
@@ -298,7 +301,7 @@ class Retries:
             done = "whatever was asked may have been done" if self._sent else "it was never sent, so nothing was done"
             raise StoreUnavailable(f"{tried}; {done}") from None
         if self.tries == 1:
-            logger.info("%s: %s; it is asked again for up to %g s", url, broken, patience)
+            logger.info("%s: %s; further tries follow for up to %g s", url, broken, patience)
         await asyncio.sleep(pause)
 
 
@@ -318,7 +321,7 @@ async def _body(response: "httpx2.Response", limit: int, url: str) -> bytes:
 
 
 async def _error(response: "httpx2.Response", url: str) -> Exception:
-    """The exception that an answer stands for."""
+    """The exception for an answer with a status other than 2xx."""
     status = response.status_code
     if status < 400:
         return _no_server(url, f"it answers with status {status}, and redirects are not followed")
@@ -327,7 +330,7 @@ async def _error(response: "httpx2.Response", url: str) -> Exception:
     try:
         again = msgspec.json.decode(body, type=Problem).code in _AGAIN
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        again = status in _GATEWAY
+        again = status in GATEWAY
     return Broken(str(error), error, _retry_after(response)) if again else error
 
 
@@ -341,7 +344,7 @@ def _no_server(url: str, why: str) -> StoreError:
 
 
 def _broken(error: "httpx2.TransportError") -> Exception:
-    """What a failed try means; no link to the exception itself, which has the request with the token."""
+    """The exception for a failed try. It has no link to the one of httpx2, which holds the request with the token."""
     text = str(error)
     why = f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:

@@ -1,4 +1,4 @@
-"""Values of a caller as JSON: what the server would not get as it is meant is refused."""
+"""Values of a caller as JSON. A value that JSON would change is refused."""
 
 import math
 from enum import Enum
@@ -10,15 +10,17 @@ from ..errors import PayloadError
 
 #: How deep a value may be nested.
 DEPTH = 200
-#: The numbers that JSON carries exactly between all programs of the engine.
+#: The least and the greatest integer that arrive unchanged in every program of the engine.
 _INTEGERS = -(2**63), 2**64 - 1
 
 
 def as_json(value: Any, where: str, depth: int = 0) -> Any:
-    """A value of JSON; an object of a dataclass, msgspec struct, Pydantic model or enum as that of its fields.
+    """The value as JSON data. A dataclass, msgspec struct or Pydantic model becomes the dict of its fields, a member of
+    an enum its value.
 
-    Raises `PayloadError` for a value that JSON would change: a float that is not finite, a key that is no text, an
-    object of another class.
+    Raises `PayloadError` for what JSON would change or lacks: an integer of more than 64 bits, a float that is not
+    finite, a key that is not a string, nesting deeper than `DEPTH`, an object of another class. `where` names the value
+    in the message.
     """
     kind = cast("type[Any]", type(value))
     if value is None or kind is bool or kind is str:

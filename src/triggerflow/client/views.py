@@ -1,7 +1,7 @@
-"""What the reading methods of a remote handle look at: an execution as it was at one moment.
+"""Views: what the reading methods of a remote handle read, an execution at one moment.
 
-A handle keeps nothing. `async_committed(read)` calls `read`, and each method in it that needs a part of the execution
-asks the present view for it. A part that was not fetched is fetched, and `read` is called again.
+A handle keeps no state. `async_committed(read)` makes a view and calls `read`; the methods that `read` calls take their
+data from the view. If a part of it has not been fetched yet, it is fetched, and `read` is called again.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from ..errors import UnknownExecution
 T = TypeVar("T")
 
 
-class _Missing(BaseException):  # no `Exception`, so that no `except` of the reading function takes it
-    """A part of the view was not fetched yet."""
+class _Missing(BaseException):  # no `Exception`, so that no `except Exception` in `read` catches it
+    """A part of the view has not been fetched yet."""
 
     def __init__(self, part: str) -> None:
         super().__init__(part)
@@ -23,12 +23,12 @@ class _Missing(BaseException):  # no `Exception`, so that no `except` of the rea
 
 
 class View:
-    """One execution at one moment. Its parts are read at the same moment, whenever they are fetched."""
+    """One execution at one moment: parts that are fetched later are of the same moment."""
 
     def __init__(self, backend: Backend, id: str, *, may_lack: bool) -> None:
         self._backend = backend
         self._id = id
-        #: whether the execution need not exist yet: then it is shown as created
+        #: whether the execution may not exist yet: then its status is shown as "created"
         self._may_lack = may_lack
         self._parts: dict[str, Any] = {}
 
@@ -83,7 +83,7 @@ class View:
 
 def _take(frame: Frame, moment: Moment, found: dict[str, dict[str, Any]]) -> None:
     record = frame.record
-    if frame.state is not None:  # the frames before are gone, and with them the interrupts that were closed
+    if frame.state is not None:  # earlier frames are gone, and with them the interrupts that were closed
         found.clear()
         found.update(open_interrupts(frame.state))
     elif frame.kind == "paused":
@@ -121,18 +121,18 @@ def open_interrupts(state: StateInfo) -> dict[str, dict[str, Any]]:
     }
 
 
-#: The view that a `read` of `committed` looks at, and of which execution it is.
+#: The view that a call of `look` has made for its `read`, with the backend and the id of its execution.
 _present: ContextVar[tuple[Backend, str, View] | None] = ContextVar("triggerflow_client_view", default=None)
 
 
 def present(backend: Backend, id: str) -> View | None:
-    """The view of this execution that the caller looks at; None outside of `committed`."""
+    """The view of this execution, if the caller runs inside of `look`; None otherwise."""
     found = _present.get()
     return found[2] if found is not None and found[0] is backend and found[1] == id else None
 
 
 async def look(backend: Backend, id: str, read: Callable[[], T], *, may_lack: bool) -> T:
-    """Call `read` with a view of an execution, and return what it returns."""
+    """Call `read` inside of a view of an execution, and return what it returns."""
     view = View(backend, id, may_lack=may_lack)
     while True:
         token = _present.set((backend, id, view))

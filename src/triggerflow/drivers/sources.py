@@ -233,7 +233,7 @@ class _InMemory:
 
 
 class _Suspect:
-    """A source that may be what has ended earlier processes: it is asked for the first time when its turn has come."""
+    """A source that may be what has ended earlier processes: it is first asked when no other suspect runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, base: Context, feed: _Feed, alone: Alone) -> None:
         self.what = feed.what
@@ -262,7 +262,7 @@ class _Suspect:
             self._feed.ask(count, answer)
             await answered
 
-        with suppress(ExecutionClosed, ExecutionSuspended, StoreError):  # the execution goes on elsewhere, or nowhere
+        with suppress(ExecutionClosed, ExecutionSuspended, StoreError):  # the execution does not run here any more
             await alone(ask)
 
     def stop(self) -> "asyncio.Future[Any] | None":

@@ -1,7 +1,7 @@
-"""The hub of an open store: one task that waits for its changes, for everybody in this process who waits for some.
+"""The hub of an open store: one task that waits for its changes, for all watches in this process.
 
-The store tells which executions, requests and so on *may* have changed. Who waits for one of them reads the store, and
-if there is nothing new, waits again:
+The change feed names executions, requests and so on that *may* have changed. A task that waits for one of them reads
+the store after each change, and waits again if there is nothing new:
 
     with session_of(store).hub.watch(executions=[id]) as watch:
         while (row := await store.find(id)).status not in FINAL_STATUSES:
@@ -63,15 +63,16 @@ class Watch:
             self._hub.watches.setdefault((kind, name), set()).add(self)
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """End the watch."""
         self._hub.drop(self, self._keys)
         self._keys = set()
 
     async def changed(self) -> Changes:
         """Wait until something may have changed since the last call has returned, or since this watch was made.
 
-        Only a watch of everything is told what: with `resync`, everything may have changed. Otherwise the names are
-        empty. Raises `StoreError` or `UsageError` if the store was closed, or is used on another event loop.
+        Only a watch of everything gets the names of what has changed; with `resync`, anything may have. For other
+        watches the names are empty. Raises `StoreError` or `UsageError` if the store was closed, or is used on another
+        event loop.
         """
         while not self._told:
             if self._error is not None:
@@ -87,7 +88,7 @@ class Watch:
         return Changes(cursor="", resync=resync, **found)
 
     def tell(self, changes: Changes | None) -> None:
-        """Called by the hub: something has changed; without `changes`, perhaps everything."""
+        """Called by the hub: something has changed; without `changes`, anything may have."""
         self._told = True
         if changes is None or changes.resync:
             self._resync = True
@@ -98,7 +99,7 @@ class Watch:
         self._wake()
 
     def end(self, error: BaseException) -> None:
-        """Called by the hub: no more changes will be told."""
+        """Called by the hub: there will be no more changes."""
         self._error = error
         self._wake()
 
@@ -115,7 +116,7 @@ class Hub:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: what readers of the same execution share (`following`), by its id and the types of its flow
+        #: the objects that readers of an execution share (`following`), by its id and the types of its flow
         self.followed: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         #: the watches of each execution, request and so on, by kind and id
         self.watches: dict[_Key, set[Watch]] = {}
@@ -123,7 +124,7 @@ class Hub:
         self._everything: set[Watch] = set()
         self._task: asyncio.Task[None] | None = None
         self._cursor: str | None = None
-        #: how many watches want to know of own records, and whether the task asks for these now
+        #: how many watches also wait for own records, and whether the task reads these now
         self._own_watches = 0
         self._asks_for_own = False
 
@@ -137,7 +138,7 @@ class Hub:
     ) -> Watch:
         """Watch these executions, these requests, and the shared data of these flows, from now on.
 
-        With `own` false, it may not be told of records that this store appends to its own executions."""
+        With `own` false, records that this store appends to its own executions need not wake it."""
         watch = Watch(self, everything=False, own=own)
         for kind, names in (("executions", executions), ("requests", requests), ("flows", flows)):
             watch.add(kind, names)
@@ -145,8 +146,8 @@ class Hub:
         return watch
 
     def watch_others(self) -> Watch:
-        """Watch everything from now on, except the records that this store appends to its own executions (they may be
-        told). The first `changed` returns at once, with `resync`."""
+        """Watch everything from now on, except the records that this store appends to its own executions (which may
+        wake it, too). The first `changed` returns at once, with `resync`."""
         watch = Watch(self, everything=True, own=False)
         self._everything.add(watch)
         self._begin(watch)
@@ -157,14 +158,14 @@ class Hub:
         self._all.add(watch)
         self._own_watches += watch.own
         if self._task is not None and watch.own and not self._asks_for_own:
-            self._task.cancel()  # ask again from the same cursor, for own records as well
+            self._task.cancel()  # start again from the same cursor, with own records as well
             self._task = None
         if self._task is None:
             self._asks_for_own = self._own_watches > 0
             self._task = start_task(asyncio.get_running_loop(), self._run(), quiet=True)
 
     def drop(self, watch: Watch, keys: Iterable[_Key]) -> None:
-        """A watch was closed."""
+        """Remove a closed watch."""
         for key in keys:
             others = self.watches.get(key)
             if others is not None:
@@ -192,7 +193,7 @@ class Hub:
                 if not has_failed:
                     logger.warning("%r: its changes cannot be read: %s", self._store, error)
                 has_failed = True
-                self._tell_all()  # who reads the store now meets the same error, or goes on
+                self._tell_all()  # the tasks that wait read the store: they get the same error, or continue
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             has_failed = False

@@ -99,7 +99,7 @@ class CommitLog(Protocol):
 
 
 class Origin(NamedTuple):
-    """What a trace of an execution begins with: when it was created, and the trace context of who has created it."""
+    """The origin of an execution's trace: the time of creation, and the trace context of the creator."""
 
     created: float
     traceparent: str | None

@@ -14,16 +14,18 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet, ref
 
 from .._core.errors import BlockingCallError, UsageError, WrongLoopError
 from .threads import current_call, finish, waiting_inside_engine
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: How many seconds the tasks of the background loop have for their clean-up when the process ends.
 STOP_SECONDS = 10.0
@@ -134,6 +136,32 @@ def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEvent
     finally:
         with suppress(UsageError):  # a closed loop, or the end of the process, has closed the iterator already
             run_sync(items.aclose, name, loop)
+
+
+def sync_method(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], of: str
+) -> Callable[Concatenate[Any, P], T]:
+    """The sync twin of a coroutine method, for a class that keeps the async object in its attribute `of`."""
+    name = method.__name__
+
+    @wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run_sync(lambda: getattr(getattr(self, of), name)(*args, **kwargs), f"{of}.{name}")
+
+    return call
+
+
+def sync_iterator(
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]], of: str
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """As `sync_method`, for a method that returns an async iterator."""
+    name = method.__name__
+
+    @wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return iterate_sync(lambda: getattr(getattr(self, of), name)(*args, **kwargs), f"{of}.{name}")
+
+    return call
 
 
 def _background() -> asyncio.AbstractEventLoop:

@@ -1,9 +1,9 @@
 """The trace context of callers: which span of the caller's trace has caused something.
 
-The engine knows no telemetry library. It records the W3C `traceparent` of who starts an execution, as the label
-`TRACEPARENT`, and of who sends it a signal, an answer, a cancellation or a retry, in the record of that. Where the
-context comes from, and what a chunk sees as its own, says a `Tracer` (`triggerflow.telemetry`). Without one, the only
-context is what `carrying` was given, such as the header of an HTTP request.
+The engine knows no telemetry library. It records the W3C `traceparent` of the caller that starts an execution as the
+label `TRACEPARENT`, and that of a caller that sends a signal, an answer, a cancellation or a retry in its record. A
+`Tracer` (`triggerflow.telemetry`) supplies the present context, and the context inside of a chunk. Without one, the
+context is that of `carrying`, such as the header of an HTTP request.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .._core.state import RunChunk
     from .runtime import ExecutionRuntime
 
-#: The label of an execution with the trace context of who has created it, and the name of the header and the fields.
+#: The label of an execution with the trace context of its creator; also the name of the header and the fields.
 TRACEPARENT = "traceparent"
-#: What a trace context looks like: version, trace, span, flags, and in later versions more.
+#: The syntax of a trace context: version, trace, span, flags, and in later versions more.
 TRACE_CONTEXT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 #: The longest trace context that is recorded. Version 00 has 55 characters; later ones may have more.
 LONGEST = 128
@@ -44,10 +44,10 @@ class Tracer(Protocol):
         ...
 
 
-#: The tracer of this process. The drivers look at it before each chunk.
+#: The tracer of this process. The drivers read it before each chunk.
 tracer: Tracer | None = None
 
-#: How many calls of models one attempt notes.
+#: How many calls of models are noted for an attempt; further ones are not.
 MOST_CALLS = 128
 
 
@@ -71,7 +71,7 @@ _carried: ContextVar[str | None] = ContextVar("triggerflow.traceparent", default
 
 
 def install(new: Tracer) -> Callable[[], None]:
-    """Use a tracer in this process. Returns a function that takes it out again, and does nothing if it is out."""
+    """Use a tracer in this process. Returns a function that restores the one before, unless another was installed."""
     global tracer
     before, tracer = tracer, new
 
@@ -91,7 +91,7 @@ def current() -> str | None:
 
 @contextmanager
 def carrying(traceparent: str | None) -> Generator[None]:
-    """What is done inside of the block is recorded as caused by this trace context; None: by no trace."""
+    """Inside of the block, this is the trace context of the caller; None: there is none."""
     if tracer is not None:
         with tracer.carrying(traceparent):
             yield

@@ -1,7 +1,7 @@
 """The HTTP server of a backend (extra `[server]`): see docs/guide/serving.md.
 
-`create_app(flows, store)` makes an ASGI application, served by itself or mounted in another one; `Server` serves it
-with uvicorn and stops in order while streams are open.
+`create_app(flows, store)` makes an ASGI application, which can be mounted in another one. `Server` serves it with
+uvicorn, and ends open streams when it stops.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens, each with scopes and a list of flows."""
+"""Access control: bearer tokens, each with scopes and a list of flows."""
 
 import hashlib
 import hmac
@@ -15,14 +15,15 @@ from ..errors import UsageError
 
 logger = logging.getLogger("triggerflow.server")
 
-#: read: see everything of the flows; act: start and change executions of them (which includes `read`).
+#: read: see all of the granted flows and their executions; act: also start and change executions.
 Scope = Literal["read", "act"]
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What the holder of a token may do. `flows` None: all flows. `name` is in logs, and stays if the token changes.
+    """What the holder of a token may do. `flows` None: all flows.
 
-    Executions of sub-flows belong to the flow of their outermost execution.
+    `name` names the holder; keep it when the token changes, since idempotency keys count by name. An execution of a
+    sub-flow counts for the flow of its outermost execution.
     """
 
     name: str
@@ -30,19 +31,19 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     flows: frozenset[str] | None = None
 
     def allows(self, scope: str) -> bool:
-        """Whether it has a scope."""
+        """Whether the grant includes a scope."""
         return scope in self.scopes or (scope == "read" and "act" in self.scopes)
 
 
-#: Without tokens everybody may do everything; `hosts` keeps it to this machine.
+#: The grant of every request to a server without `auth`.
 EVERYBODY = Grant(name="", scopes=frozenset(("read", "act")))
 
-#: A function that says what a token grants, None if nothing; or the path of a file, see `TokenFile`.
+#: A function, also an async one, from a token to its grant, None for an unknown token; or the path of a `TokenFile`.
 Auth = Callable[[str], Grant | Awaitable[Grant | None] | None] | str | PathLike[str]
 
 
 def token_hash(token: str) -> str:
-    """What a file of tokens has in place of a token: SHA-256, in hexadecimal. Take tokens of 32 random characters."""
+    """The SHA-256 of a token in hexadecimal, as a file of tokens has it. Use tokens of 32 or more random characters."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -64,13 +65,13 @@ class TokenFile:
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
         self._seen: object = None
-        #: the last error that was logged: each request looks at the file
+        #: the last error that was logged, so that not every request logs it
         self._logged = ""
         self._grants: list[tuple[bytes, Grant]] = []
         self._load()
 
     def __call__(self, token: str) -> Grant | None:
-        """What a token grants."""
+        """The grant of a token, None for an unknown one."""
         try:
             self._load()
         except UsageError as error:
@@ -107,7 +108,7 @@ def _grant(line: _Line) -> Grant:
 
 
 def match(grants: Collection[tuple[bytes, Grant]], token: str) -> Grant | None:
-    """The grant of a token. It compares with all of them in constant time, so that the time tells nothing of them."""
+    """The grant of a token. Compares with all hashes in constant time, so that the duration reveals nothing."""
     digest, found = bytes.fromhex(token_hash(token)), None
     for known, grant in grants:
         if hmac.compare_digest(known, digest):
@@ -116,14 +117,14 @@ def match(grants: Collection[tuple[bytes, Grant]], token: str) -> Grant | None:
 
 
 class Gate:
-    """Finds the grant of a request. `auth` None: everybody has everything."""
+    """Finds the grant of a request. `auth` None: every request has the grant `EVERYBODY`."""
 
     def __init__(self, auth: Auth | None) -> None:
         self.is_open = auth is None
         self._check = auth if callable(auth) or auth is None else TokenFile(auth)
 
     async def grant(self, token: str | None) -> Grant | None:
-        """What a token grants; None: nothing."""
+        """The grant of a token; None if it is missing or unknown."""
         if self._check is None:
             return EVERYBODY
         if token is None:

@@ -1,4 +1,4 @@
-"""The application: finds the route of a request and its grant, asks the backend, and answers."""
+"""The ASGI application: finds the route and the grant of a request, calls the backend, and answers."""
 
 import asyncio
 import hashlib
@@ -13,6 +13,7 @@ from starlette.routing import Router
 
 from .._core.state import UNSET
 from ..backend import MAX_WAIT, Backend, BadRequest, ExecutionInfo, ResultInfo, StoreBackend
+from ..backend.arguments import MAX_ID
 from ..backend.store import Flow
 from ..drivers.tasks import start_task
 from ..durable import Worker
@@ -46,7 +47,7 @@ _JSON = b"application/json"
 
 
 class ServedFlow(Flow, Resumable, Protocol):
-    """A flow that can be served. `TriggerFlow` is one."""
+    """What the server needs of a flow. `TriggerFlow` has it."""
 
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -63,21 +64,22 @@ def create_app(
     worker: bool = False,
     page: bool = True,
 ) -> "App":
-    """An ASGI application that serves the executions of a store, or of any other backend.
+    """Make an ASGI application that serves the executions of a store, or of any other backend.
 
-    Serve it with `Server`, or mount it in a Starlette or FastAPI application under any path; then pass `app.lifespan`
-    to that one. `store` may be open already; otherwise the lifespan opens and closes it. With `worker` this process
-    also runs executions of `flows`. With `page` there is a page for browsers at its root.
+    Serve it with `Server`, or mount it in a Starlette or FastAPI application under any path, and pass `app.lifespan` to
+    that application. `store` may be open already; otherwise the lifespan opens and closes it. With `worker` this
+    process also runs executions of `flows`. With `page` there is a page for browsers at its root.
 
-    `auth` says what a bearer token grants: the path of a file (`TokenFile`) or a function; without it everybody may do
-    everything. `hosts` are names by which the server is called besides "localhost" and loopback addresses, without
-    ports: a request with another `Host` is refused. "*" allows all, where something before it has looked.
+    `auth` is the path of a file of tokens (`TokenFile`), or a function, also an async one, from a bearer token to its
+    `Grant`; without it everybody may do everything. `hosts` are the host names of the server, without ports, besides
+    "localhost" and loopback addresses: a request with another `Host` is refused. "*" accepts all, for a server behind a
+    proxy that checks them. Raises `UsageError` without a store or backend, or for a `worker` without store or flows.
     """
     return App(list(flows), store, backend, auth, hosts, limits or Limits(), worker, page)
 
 
 class Call:
-    """One request that was let in."""
+    """One request that was admitted."""
 
     def __init__(self, route: Route, parts: dict[str, str], scope: MutableMapping[str, Any], headers: Headers) -> None:
         self.route = route
@@ -93,12 +95,12 @@ class Call:
 
     @property
     def id(self) -> str:
-        """The execution that the path names."""
+        """The id of the execution in the path."""
         return self.parts["id"]
 
     @property
     def caller(self) -> str | None:
-        """The trace context of the caller, None if there is none: its header `traceparent`."""
+        """The trace context in the header `traceparent`; None if it is missing or malformed."""
         found = self.headers.get(TRACEPARENT)
         return found if found is not None and TRACE_CONTEXT.fullmatch(found) else None
 
@@ -109,7 +111,7 @@ class Call:
 
 
 class Answer:
-    """What is answered with: data that is JSON, or bytes of another kind."""
+    """An answer: data that is sent as JSON, or bytes (`raw`) of a content type."""
 
     def __init__(
         self, data: Any, status: int = 200, headers: HeaderList | None = None, *, kind: bytes = _JSON, raw: bool = False
@@ -119,7 +121,7 @@ class Answer:
 
 
 class StreamAnswer:
-    """What is answered with in pieces."""
+    """An answer that is sent in pieces: a stream of events, or a file."""
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class App:
         self._hosts = Hosts(hosts)
         self._files = Page() if page else None
         self._following: Following | None = None
-        #: the tasks of the calls that are answered now, and how many there are
+        #: the tasks of the calls that have no answer yet
         self._calls: dict[asyncio.Task[Any], None] = {}
         self._router = Router(lifespan=self.lifespan)
         self._handlers: dict[str, Callable[[Call], Awaitable[Answer | StreamAnswer]]] = {
@@ -173,7 +175,7 @@ class App:
 
     @property
     def backend(self) -> Backend:
-        """What is served."""
+        """The backend that is served."""
         if self._backend is None:
             assert self._store is not None
             self._backend = StoreBackend(self._store, *self._served)
@@ -193,7 +195,7 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:
-        """Opens the store if it is not open, and runs the worker. Ends all streams at the end."""
+        """Opens the store unless it is open, and runs the worker. At the end of the block all streams are ended."""
         self.streams.stopping = False
         async with AsyncExitStack() as stack:
             if self._store is not None:
@@ -211,8 +213,8 @@ class App:
                 await self.stop(grace=0.0)
 
     async def stop(self, grace: float = 1.0) -> None:
-        """End the streams: their readers are told to connect elsewhere. Calls have `grace` seconds to end; those that
-        still wait then are answered with "stopping". New ones are refused."""
+        """End all streams with an event after which their readers connect to another server. Calls have `grace` seconds
+        to end, and then get the problem "stopping", as new ones do."""
         self.streams.stop()
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
@@ -293,7 +295,7 @@ class App:
         return page.answer(path, headers)
 
     async def _admit(self, scope: MutableMapping[str, Any], receive: Receive) -> Call:
-        """Check everything about a request that needs no backend."""
+        """Check all of a request that can be checked without the backend. Raises `Refused` and `BadRequest`."""
         if self.streams.stopping:
             raise refused("stopping", "this server stops; ask another one", (b"connection", b"close"), again=True)
         path = path_of(scope)
@@ -318,8 +320,8 @@ class App:
         call.body = await read_body(route, headers, receive, self.limits)
         if route.keyed:
             call.key = headers.get(IDEMPOTENCY_KEY)
-            if call.key is not None and not 0 < len(call.key) <= 512:
-                raise BadRequest("an Idempotency-Key has 1 to 512 characters")
+            if call.key is not None and not 0 < len(call.key) <= MAX_ID:
+                raise BadRequest(f"an Idempotency-Key has 1 to {MAX_ID} characters")
         return call
 
     async def _authorize(self, call: Call) -> None:
@@ -445,7 +447,7 @@ class App:
         )
 
     def _last(self, call: Call) -> int:
-        """After which number a stream begins: what a browser says that comes back counts more than its address."""
+        """The number after which a stream begins: `Last-Event-ID`, which a reconnecting browser sends, or `after`."""
         last = call.headers.get("last-event-id")
         if last is None:
             return call.query.get("after", 0)
@@ -454,7 +456,7 @@ class App:
         return int(last)
 
     async def _page(self, name: bytes, found: AsyncIterator[Any], limit: int) -> Answer:
-        """A page of JSON: up to `limit` entries, and not many more bytes than a page has."""
+        """A page of JSON: up to `limit` entries, and fewer once they exceed `Limits.page` bytes."""
         entries: list[bytes] = []
         size, number, more = 0, 0, False
         encode = msgspec.json.Encoder().encode
@@ -485,7 +487,7 @@ class App:
         return call.root + path_to(route_named("get"), id=info.id)
 
     async def _started(self, call: Call) -> ExecutionInfo:
-        """Start an execution; with an `Idempotency-Key` once, however often the request comes."""
+        """Start an execution; repeated requests with the same `Idempotency-Key` start it once."""
         flow, body = call.parts["flow"], call.body
         if call.key is None:
             return await call.view.start(
@@ -539,7 +541,7 @@ class App:
         return StreamAnswer(run.pieces, last=run.last)
 
     async def _ending(self, stream: Stream, id: str) -> AsyncIterator[bytes]:
-        """The end of an execution as events, which can come long after the end of its stream."""
+        """Wait for the end of an execution, perhaps long after that of its stream, and yield the events for it."""
 
         async def ended() -> ResultInfo:
             while True:
@@ -602,7 +604,7 @@ class App:
             number, colon, cursor = last.partition(":") if id is not None else ("", ":", last)
             if number.isascii() and number.isdigit() and len(number) < 17:
                 frames = int(number)
-            after = cursor if colon else "-"  # cut between frames and cursor: what has changed is not known
+            after = cursor if colon else "-"  # the id of a frame has no cursor; "-" is none, so that `resync` is sent
         lost = False
         if id is not None:
             await call.view.check(id)
@@ -614,7 +616,7 @@ class App:
             )
         )
 
-    # -- the operator's ----------------------------------------------------------------------------------------------
+    # -- for operators -----------------------------------------------------------------------------------------------
 
     async def _health(self, call: Call) -> Answer:
         return Answer(Health())
@@ -645,7 +647,7 @@ _SAFE: HeaderList = [(b"x-content-type-options", b"nosniff")]
 
 
 async def _respond(send: Send, status: int, headers: HeaderList, body: bytes, head: bool | None) -> None:
-    """One whole answer. `head`: without its body; None: its length is not known either."""
+    """Send a whole answer. `head`: without its body; None: without a content length, too."""
     own = {name for name, _ in headers}
     if b"cache-control" not in own:
         headers = [*headers, (b"cache-control", b"no-store")]

@@ -1,8 +1,8 @@
-"""Feeds: what readers of the same thing share, as bytes that were encoded once.
+"""Feeds: the events that all readers of an execution, or of all changes, share. Each event is encoded once.
 
-A feed has a task that reads the backend as long as the feed has readers, and keeps the newest events. A reader takes
-them by their numbers, as fast as it can: nothing is queued for one that is slow. One that needs older events than are
-kept reads the backend itself until it has caught up.
+As long as a feed has readers, a task of it reads the backend and keeps the newest events. Readers take events by number
+at their own speed: nothing is queued for a slow one. A reader that needs older events than are kept reads the backend
+itself until it has caught up.
 """
 
 import asyncio
@@ -28,43 +28,43 @@ logger = logging.getLogger("triggerflow.server")
 
 T = TypeVar("T")
 
-#: How many bytes an event takes that is kept, besides its own.
+#: The overhead of a kept event, in bytes, counted besides its own size.
 EVENT_COST = 100
 
 
 def closing(pieces: AsyncIterator[T]) -> AbstractAsyncContextManager[AsyncIterator[T]]:
-    """Closes an asynchronous generator at the end of the block, and with it what it has open."""
+    """A block at whose end an async generator is closed, with all that it has open."""
     generator: Any = pieces
     return aclosing(generator)
 
 
-#: Yields (number, event) of what comes after a number, with or without what still comes.
+#: A function of a number and a flag: yields (number, event) for each event after the number; with the flag it follows.
 Source = Callable[[int, bool], AsyncIterator[tuple[int, bytes]]]
 
 
 class Reader:
-    """Waits for news of the feeds that it has joined. `why` tells why it was ended from outside: "" if it was not."""
+    """Waits for new events of the feeds that it has joined. `why`: why it was ended from outside, "" if it was not."""
 
     def __init__(self) -> None:
         self._news = False
         self._future: asyncio.Future[None] | None = None
         self.why = ""
-        #: how many numbers it is behind the newest event, as far as it knows
+        #: by how many numbers it was behind the newest event at its last read
         self.lag = 0
 
     def wake(self) -> None:
-        """There may be something new."""
+        """Wake the reader if it waits: there may be new events."""
         self._news = True
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
     def end(self, why: str) -> None:
-        """Let it send no more."""
+        """End the reader before its next event."""
         self.why = self.why or why
         self.wake()
 
     async def wait(self) -> None:
-        """Wait until it was woken since the last time."""
+        """Wait for the next `wake`; one since the last `wait` counts."""
         if not self._news:
             self._future = asyncio.get_running_loop().create_future()
             try:
@@ -84,7 +84,7 @@ class Piece:
 
 
 class Feed:
-    """The events of one execution after a number, for all who read them now."""
+    """The events of one execution after a number, for all its readers. `last` makes the event after them."""
 
     def __init__(self, source: Source, last: Callable[[], Awaitable[bytes]], limits: Limits) -> None:
         self._source = source
@@ -92,19 +92,19 @@ class Feed:
         self._limits = limits
         self._task: asyncio.Task[None] | None = None
         self.readers: set[Reader] = set()
-        #: the numbers and events that are kept. Who has the event of number `floor`, or a later one, lacks none before
+        #: the kept events with their numbers. A reader that has event `floor`, or a later one, needs no other
         self._numbers: list[int] = []
         self._events: list[bytes] = []
         self._size = 0
         self.floor = 0
         self.newest = 0
-        #: whether no more will come; then the event that says so, or the error
+        #: whether there will be no more events; then the last event, or the error
         self.over = False
         self.last = b""
         self.error: Exception | None = None
-        #: the last piece that was joined: after which number, up to which, and how many events there were
+        #: the piece that `after` has made last: after which number, up to which number, its bytes
         self._joined: tuple[int, int, bytes] = (-1, -1, b"")
-        #: pieces of what is not kept that somebody holds, by the number before them; and the newest of these
+        #: pieces of older events that a reader holds, by the number before them; and the two newest, which are kept
         self._pieces: WeakValueDictionary[int, Piece] = WeakValueDictionary()
         self._recent: deque[Piece] = deque(maxlen=2)
         self._reading = asyncio.Lock()
@@ -118,7 +118,7 @@ class Feed:
             self._task = start_task(asyncio.get_running_loop(), self._run(after), quiet=True)
 
     def leave(self, reader: Reader) -> None:
-        """A reader has gone."""
+        """Remove a reader. Without readers the task ends."""
         self.readers.discard(reader)
         if not self.readers and self._task is not None and not self.over:
             self._task.cancel()
@@ -130,10 +130,10 @@ class Feed:
                 async for number, event in events:
                     self._add(number, event)
             self.last = await self._last()
-        except Exception as error:  # each reader is told
+        except Exception as error:  # each reader raises it
             self.error = error
         self.over = True
-        self._tell()
+        self._wake_readers()
 
     def _add(self, number: int, event: bytes) -> None:
         self._numbers.append(number)
@@ -145,14 +145,14 @@ class Feed:
             self.floor = self._numbers[half - 1]
             self._size -= sum(len(it) + EVENT_COST for it in self._events[:half])
             del self._numbers[:half], self._events[:half]
-        self._tell()
+        self._wake_readers()
 
-    def _tell(self) -> None:
+    def _wake_readers(self) -> None:
         for reader in self.readers:
             reader.wake()
 
     def after(self, number: int) -> tuple[int, bytes]:
-        """The next events after a number, joined, and the number of the last of them; b"" if there are none yet."""
+        """The next kept events after a number: the number of the last one, and their bytes, b"" if there are none."""
         if number >= self.newest:
             return number, b""
         begin, to, piece = self._joined
@@ -168,10 +168,10 @@ class Feed:
         return to, piece
 
     async def earlier(self, number: int) -> Piece:
-        """What comes next after a number and is not kept any more. `floor` is reached by some of these.
+        """The next events after a number, read from the backend since they are not kept any more.
 
-        One is read at a time, and readers that stand at the same number share it: those that take nothing all stand
-        where they have begun.
+        Repeated calls, each with the number of the piece before, reach `floor`. One piece is read at a time, and
+        readers at the same number share it, such as many that have begun together.
         """
         async with self._reading:
             piece = self._pieces.get(number)
@@ -190,7 +190,7 @@ class Feed:
                 if size >= self._limits.piece:
                     break
             else:
-                to = max(to, self.floor)  # there is nothing else before it
+                to = max(to, self.floor)  # there are no further events before `floor`
         return Piece(to, b"".join(events))
 
 
@@ -220,7 +220,7 @@ def items_of(backend: Backend, id: str, *, compact: bool = False) -> Source:
 
 
 class ChangeFeed:
-    """The changes of a backend, for all who read them now: one task asks for them."""
+    """The changes of a backend, for all their readers. One task reads them."""
 
     KEPT = 200
 
@@ -232,16 +232,16 @@ class ChangeFeed:
         #: the number of the first batch that is kept
         self._first = 0
         self.cursor = ""
-        #: why no more changes can be told
+        #: the error that has ended the task
         self.error: Exception | None = None
 
     @property
     def newest(self) -> int:
-        """The number of the newest batch, plus one: where a reader begins that wants what comes."""
+        """The number of the next batch: where a reader begins that wants new changes only."""
         return self._first + len(self._batches)
 
     async def join(self, reader: Reader) -> int:
-        """Add a reader. Returns where it begins."""
+        """Add a reader. Returns the number of the first batch for it."""
         self.readers.add(reader)
         if self._task is None or self._task.done():
             cursor = (await self._backend.changes()).cursor
@@ -251,7 +251,7 @@ class ChangeFeed:
         return self.newest
 
     def leave(self, reader: Reader) -> None:
-        """A reader has gone."""
+        """Remove a reader. Without readers the task ends."""
         self.readers.discard(reader)
         if not self.readers and self._task is not None:
             self._task.cancel()
@@ -265,28 +265,28 @@ class ChangeFeed:
                 logger.warning("the changes cannot be read: %s", error)
                 await asyncio.sleep(1.0)
                 continue
-            except Exception as error:  # each reader is told
+            except Exception as error:  # each reader raises it
                 self.error = error
-                self._tell()
+                self._wake_readers()
                 return
             self.cursor = found.cursor
             if found.executions or found.resync:
                 self.add(found)
 
     def add(self, found: ChangesInfo) -> None:
-        """Tell all readers."""
+        """Add a batch of changes, and wake all readers."""
         self._batches.append(Batch(found))
         if len(self._batches) > self.KEPT:
             self._first += 1
             del self._batches[0]
-        self._tell()
+        self._wake_readers()
 
-    def _tell(self) -> None:
+    def _wake_readers(self) -> None:
         for reader in self.readers:
             reader.wake()
 
     def after(self, number: int) -> list[Batch] | None:
-        """The batches from a number on; None if some of them are not kept any more."""
+        """The batches from a number on; None if some of them are no longer kept."""
         return None if number < self._first else self._batches[number - self._first :]
 
 

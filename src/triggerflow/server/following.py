@@ -1,4 +1,4 @@
-"""What a stream sends: the events of one execution after a number, or all events of a page."""
+"""The content of event streams: the events of one execution, or all events for a page."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ logger = logging.getLogger("triggerflow.server")
 
 
 class Following:
-    """The feeds of a backend, each as long as it has readers."""
+    """The feeds of a backend. A feed exists as long as it has readers."""
 
     def __init__(self, backend: Backend, limits: Limits) -> None:
         self.backend = backend
@@ -28,7 +28,7 @@ class Following:
         self._feeds: dict[tuple[str, str], Feed] = {}
 
     def feed(self, kind: str, id: str) -> Feed:
-        """The feed of the "frames" or "items" of an execution, or one for a single reader: "compact" items."""
+        """The shared feed of the "frames" or "items" of an execution; for "compact" items a feed for one reader."""
         feed = self._feeds.get((kind, id))
         if feed is not None and not feed.over and kind != "compact":
             return feed
@@ -42,12 +42,12 @@ class Following:
         else:
             source = items_of(self.backend, id, compact=kind == "compact")
         feed = Feed(source, last, self._limits)
-        if kind != "compact":  # what is merged depends on where a reader is
+        if kind != "compact":  # which items are merged depends on where the reader begins
             self._feeds[kind, id] = feed
         return feed
 
     def leave(self, feed: Feed, stream: Stream) -> None:
-        """A stream has left a feed."""
+        """Remove a stream from a feed, and drop the feed if it was the last one."""
         feed.leave(stream)
         if not feed.readers:
             for key in [key for key, known in self._feeds.items() if known is feed]:
@@ -58,10 +58,10 @@ class Following:
     ) -> AsyncIterator[bytes]:
         """The events of an execution after a number, in pieces, until there are no more. `kind`: see `feed`.
 
-        The last one is `end`, or `error`. Without `ends` something else comes after them: then there is no `end`, and
-        an error is raised.
+        The last event is `end` or `error`. Without `ends` the caller adds further events: then there is no `end`, and
+        an error is raised. `lost`: the execution has fewer events than `after`.
         """
-        if lost:  # the execution has fewer: it is another one under the same id, or the store an older copy
+        if lost:  # it is another execution of the same id, or the store is an older copy
             after = 0
             yield encode_event(RESYNC, b'{"after":0}', 0)
         feed = self.feed(kind, id)
@@ -103,7 +103,7 @@ class Following:
 
 
 class PageEvents:
-    """The events of one page: changes of all executions, and the frames of one."""
+    """The events for a page: changes of all executions, and the frames of one."""
 
     def __init__(
         self,
@@ -120,7 +120,8 @@ class PageEvents:
         self._cursor = ""
 
     async def body(self, after: str | None, lost: bool) -> AsyncIterator[bytes]:
-        """The events after a cursor."""
+        """The events after a cursor; without one, new changes only. `lost`: the execution has fewer frames than the
+        reader says."""
         stream, changes = self._stream, self._changes
         try:
             batch = await changes.join(stream)
@@ -142,12 +143,11 @@ class PageEvents:
                     batch = changes.newest
                     continue
                 batch += len(batches)
-                told = [await self._tell(it) for it in batches]
-                sent = b"".join(told)
+                sent = b"".join([await self._changes_event(it) for it in batches])
                 if sent:
                     yield sent
                 if self._feed is not None and self._feed.over and any(self._id in it.info.executions for it in batches):
-                    self._follow()  # it runs again
+                    self._follow()  # the execution was retried
                 async with closing(self._frames()) as frames:
                     async for piece in frames:
                         sent = piece
@@ -177,7 +177,7 @@ class PageEvents:
             self._feed.join(self._stream, self._number)
 
     async def _missed(self, after: str) -> AsyncIterator[bytes]:
-        """What has changed since a reader was here."""
+        """The events for the changes after a cursor, up to now."""
         while True:
             found = await self._following.backend.changes(after, wait=0.0)
             after = self._cursor = found.cursor
@@ -185,9 +185,9 @@ class PageEvents:
                 yield self._event(RESYNC, msgspec.json.encode({"after": after}))
             if not found.executions:
                 return
-            yield await self._tell(Batch(found))
+            yield await self._changes_event(Batch(found))
 
-    async def _tell(self, batch: Batch) -> bytes:
+    async def _changes_event(self, batch: Batch) -> bytes:
         seen = await batch.seen_by(self._view)
         self._cursor = batch.info.cursor
         if seen.resync:
@@ -195,7 +195,7 @@ class PageEvents:
         return self._event(CHANGES, msgspec.json.encode(seen)) if seen.executions else b""
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        """The frames that are there, each piece followed by an id that also has the cursor."""
+        """The new frames, each piece followed by an id that also has the cursor."""
         feed = self._feed
         if feed is None:
             return

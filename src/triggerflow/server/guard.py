@@ -1,4 +1,4 @@
-"""Who may call at all: which names the server answers to, and which pages may use it."""
+"""Protection against other web pages: checks of the headers `Host`, `Origin` and `Sec-Fetch-Site`."""
 
 from collections.abc import Collection, MutableMapping
 from typing import Any
@@ -9,11 +9,11 @@ from .inputs import Headers, refused
 
 
 class Hosts:
-    """The names by which a server may be called.
+    """The host names of a server.
 
-    A page of another site can make a browser call this machine, under a name of its own that it lets point here (DNS
-    rebinding). So a `Host` that the server does not know is refused, and so is what a browser says comes from another
-    site. There are no CORS headers, so that no such page can read an answer.
+    A page of another site can make a browser send requests to this machine, under a host name of the attacker that
+    resolves to it (DNS rebinding). So requests with an unknown `Host` are refused, and so are those that a browser
+    marks as coming from another site. There are no CORS headers, so that such a page cannot read an answer either.
     """
 
     def __init__(self, hosts: Collection[str]) -> None:
@@ -21,8 +21,8 @@ class Hosts:
         self._known = {host.lower().rstrip(".") for host in hosts}
 
     def check(self, headers: Headers, *, follows_link: bool = False) -> None:
-        """Raise `Refused` for a request that must not come here. With `follows_link` a person may have come here by
-        a link on another site."""
+        """Raise `Refused` for a request with an unknown `Host`, or from a page of another site. With `follows_link` a
+        person may have come here by a link on another site."""
         host = headers.get("host") or ""
         if not self._all and not self._knows(host):
             raise refused("wrong_host", "this server is not called by this name; see `hosts` of create_app")
@@ -41,7 +41,7 @@ class Hosts:
 
 
 def _name(host: str) -> str | None:
-    """The name in a `Host` header, without its port; None if it is none."""
+    """The name in a `Host` header, without its port; None if the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         port = parts.port
@@ -55,7 +55,7 @@ def _name(host: str) -> str | None:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether an origin is that of the server itself. The scheme is not compared: TLS may end before the server."""
+    """Whether an origin is that of the server itself. The scheme is not compared, since a proxy may terminate TLS."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -64,7 +64,7 @@ def _same(origin: str, host: str) -> bool:
 
 
 def path_of(scope: MutableMapping[str, Any]) -> str:
-    """The percent-encoded path of a request below where the application is mounted."""
+    """The percent-encoded path of a request, relative to the path under which the application is mounted."""
     raw = scope.get("raw_path")
     path = raw.decode("latin-1") if raw else quote(scope["path"])
     path = path.partition("?")[0]

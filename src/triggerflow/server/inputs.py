@@ -1,4 +1,4 @@
-"""What a request says: headers, query and body, checked against the table of routes."""
+"""Reading of requests: headers, query and body, checked against the table of routes."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ STATUSES: frozenset[str] = frozenset(StatusName.__args__)
 
 
 class Refused(Exception):
-    """A request is answered with this problem."""
+    """Ends a request with a problem as its answer."""
 
     def __init__(self, found: Problem, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         super().__init__(found.detail)
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 def refused(code: str, detail: str, *headers: tuple[bytes, bytes], again: bool = False) -> Refused:
-    """A problem to raise."""
+    """The exception for an answer with this problem."""
     return Refused(problem(code, detail, again=again), list(headers))
 
 
@@ -46,7 +46,7 @@ class Headers:
             self._found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
 
     def get(self, name: str) -> str | None:
-        """A header that may come once; if it comes several times, raises `Refused`."""
+        """The value of a header, None without it. Raises `Refused` if the request has it several times."""
         values = self._found.get(name.lower())
         if values is None:
             return None
@@ -55,7 +55,7 @@ class Headers:
         return values[0]
 
     def accepts(self, kind: str) -> bool:
-        """Whether the client asks for this content type by its name."""
+        """Whether the header `Accept` names this content type; wildcards do not count."""
         return any(
             part.split(";")[0].strip().lower() == kind
             for value in self._found.get("accept", ())
@@ -70,14 +70,15 @@ class Headers:
 
     @property
     def wait(self) -> float | None:
-        """The seconds of `Prefer: wait=30`, None if it is not asked for."""
+        """The seconds of `Prefer: wait=30`, None without it."""
         found = [_WAIT.search(value) for value in self._found.get("prefer", ())]
         waits = [float(it[1]) for it in found if it is not None]
         return waits[0] if waits else None
 
 
 def check_text(text: str, what: str, most: float | None = None) -> str:
-    """A text of a stranger that a store keeps. Raises `BadRequest`."""
+    """The text, if every store can keep it. Raises `BadRequest` for null characters, surrogates and too many
+    characters. `what` names it in the message."""
     if "\0" in text or not _is_unicode(text):
         raise BadRequest(f"{what} has a character that no text can have")
     if most is not None and len(text) > most:
@@ -90,7 +91,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def read_query(route: Route, raw: bytes) -> dict[str, Any]:
-    """The query of a request by the names of the table. Raises `BadRequest`."""
+    """The parameters of a query by name, as values. Raises `BadRequest`."""
     known = {it.name: it for it in route.query}
     found: dict[str, Any] = {}
     for pair in raw.decode("latin-1").split("&"):
@@ -160,7 +161,7 @@ def _value(query: Query, text: str) -> Any:
 
 
 async def read_body(route: Route, headers: Headers, receive: Receive, limits: Limits) -> Any:
-    """The body of a request; None for a route without one. Raises `Refused`, and `BadRequest`."""
+    """The decoded body of a request; None for a route without one. Raises `Refused` and `BadRequest`."""
     length = headers.get("content-length")
     if length is not None and (not _COUNT.fullmatch(length) or int(length) > limits.body):
         raise _too_large(limits)

@@ -1,34 +1,34 @@
-"""What strangers can ask of a server at most."""
+"""Limits for the requests to a server."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what a server takes and keeps. Sizes are bytes, times are seconds.
+    """The limits of a server. Sizes are bytes, times are seconds.
 
-    What exceeds a size is answered with 413 or 414, what exceeds a number with 503.
+    A request over a size gets 413 or 414, one over a number of calls or streams 503.
     """
 
-    #: the body of a request, and its path with the query
+    #: the largest body of a request, and the largest path with its query
     body: int = 4 * 1024 * 1024
     target: int = 32 * 1024
-    #: in how long a body has to arrive
+    #: in which time a body has to arrive
     body_time: float = 30.0
-    #: calls that are answered at the same time, without streams; and open streams and files
+    #: the most calls at the same time, without streams; and the most open streams and files
     calls: int = 2000
     streams: int = 5000
-    #: a reader that takes nothing for so long is cut off; and how long a stream lives before its reader has to connect
-    #: again (with the id of its last event), so that no connection is older than its access
+    #: a reader that accepts no data for so long is disconnected; and a stream is ended after so long: its reader has to
+    #: reconnect (with the id of its last event), which checks its token again
     send_time: float = 30.0
     stream_time: float = 3600.0
-    #: a call that waits for the end of an execution is answered after so long, whatever it has asked for
+    #: the longest time that a call waits for the end of an execution, also if it asks for more
     wait: float = 300.0
-    #: after so long without an event a comment is sent
+    #: after so long without an event, a stream gets a comment
     heartbeat: float = 15.0
-    #: how much is sent at a time, or is on a page of frames or items: at least one of them, and no more once there is
-    #: as much
+    #: the size from which events are sent as one piece, and from which a page of frames or items is full; the last
+    #: entry may exceed it
     piece: int = 256 * 1024
     page: int = 8 * 1024 * 1024
-    #: how much of the newest events of one execution is kept for its readers
+    #: the size of the newest events of one execution that are kept for its readers
     kept: int = 4 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, in its text format."""
+"""Metrics in the text format of Prometheus."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from ..stores import Store
 from .streams import Streams
 from .view import View
 
-#: Up to which seconds a call counts in each bucket.
+#: The upper bounds of the buckets for the duration of calls, in seconds.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPEN: tuple[StatusName, ...] = ("created", "running")
 
 
 class Counters:
-    """How many calls there were of each route, how they ended and how long they took."""
+    """Counts calls by route and status, and their durations."""
 
     def __init__(self) -> None:
         self.calls: dict[tuple[str, int], int] = {}
@@ -24,7 +24,7 @@ class Counters:
         self.seconds: dict[str, float] = {}
 
     def add(self, route: str, status: int, seconds: float) -> None:
-        """Count one call. `route` is its name in the table, "" for none of it; `status` 0: it was broken off."""
+        """Count one call. `route`: the name of its route, "" if there is none; `status` 0: it had no answer."""
         self.calls[route, status] = self.calls.get((route, status), 0) + 1
         counts = self.buckets.setdefault(route, [0] * (len(BUCKETS) + 1))
         counts[next((at for at, most in enumerate(BUCKETS) if seconds <= most), len(BUCKETS))] += 1
@@ -34,7 +34,7 @@ class Counters:
 async def metrics(
     view: View, flows: frozenset[str] | None, streams: Streams, counters: Counters, store: Store | None
 ) -> str:
-    """All numbers that somebody may see who sees `flows` (None: all)."""
+    """The metrics for a caller who may see `flows` (None: all)."""
     lines: list[str] = []
 
     def family(name: str, kind: str, about: str, samples: Iterable[tuple[Mapping[str, Any], float]]) -> None:

@@ -1,4 +1,4 @@
-"""The description of the server: OpenAPI 3.1, made of the table of routes and the contracts of the flows."""
+"""The OpenAPI 3.1 document of the server, made of the table of routes and the contracts of the flows."""
 
 import re
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from ..backend import CODES, Contract
+from ..backend.arguments import MAX_ID
 from ..wire import ROUTES, AgentInput, Problem, Route, StartBody
 from ..wire.problems import PROBLEM, STATUS
 from ..wire.routes import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, Query, path_to
@@ -16,7 +17,7 @@ from .inputs import STATUSES
 _REF = "#/components/schemas/{name}"
 #: No text that a store keeps has a null character.
 _TEXT = "^[^\\x00]*$"
-_ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 512, "pattern": _TEXT}, {"type": "null"}]}
+_ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": _TEXT}, {"type": "null"}]}
 _PART = {"type": "string", "minLength": 1, "maxLength": 2048, "pattern": _TEXT}
 _EVENT = {
     "type": "object",
@@ -26,7 +27,7 @@ _EVENT = {
 
 
 def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = "") -> dict[str, Any]:
-    """The description, with a path of its own for the start of each of these flows."""
+    """The document. The start of each of these flows has a path of its own, with the schema of its value."""
     types: list[Any] = [Problem]
     for route in ROUTES:
         types += [it for it in (route.answer, route.body) if it not in (None, bytes)]
@@ -44,7 +45,7 @@ def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = ""
         if route.body not in (StartBody, AgentInput) or not contracts:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, has_tokens)
             continue
-        for contract in contracts:  # what does not have its code here cannot be started
+        for contract in contracts:  # flows without code here cannot be started
             own = _operation(route, names, has_tokens, contract.flow)
             own["operationId"] = f"{route.name}_{re.sub(r'[^A-Za-z0-9_]', '_', contract.flow)}"
             if route.body is AgentInput:  # which part of it has to fit the flow depends on the input
@@ -67,7 +68,7 @@ def openapi(contracts: Iterable[Contract], *, has_tokens: bool, server: str = ""
 
 
 def _signals(contracts: Iterable[Contract]) -> list[dict[str, Any]]:
-    """What the signals that the flows declare carry. Any other name carries anything."""
+    """The schemas of the bodies for declared signals, and one for all other names."""
     known = [(contract.flow, signal) for contract in contracts for signal in contract.signals]
     if not known:
         return []
@@ -95,7 +96,7 @@ def _different(types: Iterable[Any]) -> list[Any]:
 
 
 def _simpler(schema: Any) -> Any:
-    """A schema without `prefixItems`, which many tools do not know yet."""
+    """A schema without `prefixItems`, which many tools do not support yet."""
     if isinstance(schema, list):
         return [_simpler(it) for it in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -107,7 +108,7 @@ def _simpler(schema: Any) -> Any:
 
 
 def _start_body(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    """The body of a start whose value has to fit a schema."""
+    """The schema of the body of a start, whose value has to fit `value`."""
     found: dict[str, Any] = {**schema, "properties": {**schema["properties"]}}
     own = found["properties"]
     own["value"] = value
@@ -131,9 +132,10 @@ def _operation(route: Route, names: dict[str, Any], has_tokens: bool, flow: str 
     ]
     parameters += [_parameter(it) for it in route.query]
     if route.keyed:
-        parameters.append(_header(IDEMPOTENCY_KEY, "a second call with the same key is the same one", 512))
+        parameters.append(_header(IDEMPOTENCY_KEY, "a repeated call with the same key is performed once", MAX_ID))
     if route.name == "start":
-        parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512))
+        # A preference that the server does not know is ignored (RFC 7240), and so is none at all.
+        parameters.append(_header(PREFER, "wait=30: answer with the result, if it comes within 30 s", 512, least=0))
     if route.kind in ("pages", "events") and route.method == "GET":
         pattern = "^[0-9]{1,15}$" if route.kind == "pages" else None
         parameters.append(_header(LAST_EVENT_ID, "the id of the last event that the reader has", 2048, pattern))
@@ -211,15 +213,15 @@ def _parameter(query: Query) -> dict[str, Any]:
     return found
 
 
-def _header(name: str, about: str, most: int, pattern: str | None = None) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": most}
+def _header(name: str, about: str, most: int, pattern: str | None = None, least: int = 1) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "minLength": least, "maxLength": most}
     if pattern is not None:
         schema = {"type": "string", "pattern": pattern}
     return {"name": name, "in": "header", "description": about, "schema": schema}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with its own `$defs` in place: its references begin at itself, and would begin at the document here."""
+    """A schema with its `$defs` inserted where they are used: in a document, its references would not resolve."""
     defs: dict[str, Any] = schema.get("$defs", {})
 
     def walk(value: Any, inside: tuple[str, ...]) -> Any:

@@ -76,10 +76,7 @@ class Page:
             raise refused("unknown_route", "the page was not built; `make page` does it in a clone")
         packed = _takes_gzip(headers.get("accept-encoding") or "")
         tag = file.etag(packed)
-        # the files are asked for each time, and answered with 304 while they are the same. A browser asks for the icon
-        # whenever the address changes, and a slider changes it often
-        fresh = b"max-age=86400" if path == "/icon.svg" else b"no-cache"
-        own = [*HEADERS, (b"etag", tag.encode()), (b"cache-control", fresh)]
+        own = [*HEADERS, (b"etag", tag.encode()), (b"cache-control", _freshness(path))]
         wanted = headers.get("if-none-match") or ""
         if wanted == "*" or tag in (it.strip().removeprefix("W/") for it in wanted.split(",")):
             return 304, own, b""
@@ -87,6 +84,15 @@ class Page:
         if packed:
             own.append((b"content-encoding", b"gzip"))
         return 200, own, file.packed if packed else file.plain
+
+
+def _freshness(path: str) -> bytes:
+    """How long a browser uses a file without asking: it is answered with 304 while the file is the same."""
+    if path.startswith("/part-"):  # its name has the digest of what is in it
+        return b"max-age=31536000, immutable"
+    if path == "/icon.svg":  # a browser asks for it whenever the address changes, and the slider changes it often
+        return b"max-age=86400"
+    return b"no-cache"
 
 
 def _takes_gzip(accepts: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a stranger is told of an error."""
+"""Errors as answers, without details that callers must not see."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ logger = logging.getLogger("triggerflow.server")
 
 
 def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:
-    """An error as a problem, and the headers that go with it."""
+    """An error as a problem, and further headers of the answer."""
     if isinstance(error, Refused):
         return error.problem, error.headers
     found = problem_of(error)
@@ -22,7 +22,7 @@ def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, by
 
 
 def redacted(error: TriggerFlowError, parts: Mapping[str, str] | None = None) -> Exception:
-    """The error without what a stranger should not read: where the store is, which other flows there are."""
+    """The error without details that callers must not see: the address of the store, the names of other flows."""
     found = problem_of(error)
     detail = found.detail
     if found.code == "unknown_execution":
@@ -33,11 +33,11 @@ def redacted(error: TriggerFlowError, parts: Mapping[str, str] | None = None) ->
     elif isinstance(error, StoreError) and found.code.startswith("store_"):
         logger.warning("the store failed: %s", error)
         detail = "the store cannot be used now; the log of the server says why"
-    elif found.code == "bad_request":  # what is wrong by itself was refused before; this does not fit what is there
+    elif found.code == "bad_request":  # the request is well-formed, so it does not fit what is in the store: 409
         found = problem("not_possible", detail)
         return Refused(msgspec.structs.replace(found, code="bad_request"))
     elif found.code == "value_does_not_fit" and "id" in (parts or {}):
-        # what fits depends on the execution, and the description of the server cannot say it
+        # 409 as well: which values fit depends on the execution, which the OpenAPI document cannot describe
         found = msgspec.structs.replace(problem("not_possible", detail), code=found.code)
     else:
         return error

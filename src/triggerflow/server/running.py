@@ -1,4 +1,4 @@
-"""`Server`: serves an application with uvicorn, and stops in order while streams are open."""
+"""`Server`: serves an application with uvicorn, and ends open streams when it stops."""
 
 import asyncio
 import signal
@@ -14,20 +14,20 @@ from ..errors import UsageError
 from ..wire.hosts import is_loopback
 from .app import App
 
-#: How many seconds the head of a request may take.
+#: How many seconds a client has to send the head of a request.
 HEAD_SECONDS = 30.0
 
 
 class Server(uvicorn.Server):
     """Serves an application over HTTP until SIGTERM or SIGINT: `Server(app).run()`, or `await Server(app).serve()`.
 
-    When it stops, it takes no more connections, ends all streams with an event that tells their readers to connect
-    again (elsewhere), lets calls end for up to `grace` seconds, and closes what is still open then. `app` may be an
-    application of your own that one or more `apps` of `create_app` are mounted in. `on_start` is called with the
-    address once it listens; with `port` 0 the system chooses one. `options` are those of `uvicorn.Config`.
+    When it stops, it accepts no more connections, ends all streams with an event after which readers connect to another
+    server, waits up to `grace` seconds for calls to end, and closes the remaining connections. `app` may be an
+    application of your own, in which the `apps` of `create_app` are mounted. `on_start` is called with the URL once the
+    server listens; with `port` 0 the system chooses a port. `options` are those of `uvicorn.Config`.
 
-    Raises `UsageError` if it is to listen to other machines and one of the applications lets everybody in: give it
-    `auth`, or pass `open_to_all=True`.
+    Raises `UsageError` if other machines can reach `host` and one of the applications has no `auth`, unless
+    `open_to_all`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
             )
         self._grace = grace
         self._on_start = on_start
-        #: since when a connection has not sent a whole request
+        #: since when each connection waits for a whole request (loop time)
         self._idle: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         defaults: dict[str, Any] = {
             "access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 10, "ws": "none",
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Where it listens, once it has started."""
+        """The URL of the server, once it has started."""
         host, port = self._listeners()[0].getsockname()[:2]
         scheme = "https" if self.config.is_ssl else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -73,8 +73,8 @@ class Server(uvicorn.Server):
         return [it for server in self.servers for it in server.sockets]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came: stop, and at a second SIGINT at once. It is not raised again afterwards, as uvicorn does: that
-        would end the process before whoever awaits `serve` has closed the store."""
+        """Stop after a signal; after a second SIGINT without waiting. Unlike in uvicorn the signal is not raised again
+        afterwards, since that would end the process before the caller of `serve` has closed the store."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
             self._on_start(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End everything that is open, in order; called by `serve`."""
+        """Stop listening, end streams and calls, and close the connections; called by `serve`."""
         for server in self.servers:
             server.close()
         await asyncio.gather(*(it.stop(self._grace) for it in self._apps))
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
             closing.cancel()
 
     async def on_tick(self, counter: int) -> bool:
-        """Close connections that have not sent a whole request for long; called by `serve`, ten times a second."""
+        """Close connections that have waited too long for a whole request; called by `serve`, ten times a second."""
         if counter % 50 == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_all(self) -> None:
-        """Close connections whose clients take nothing, so that the end does not wait for them."""
+        """Close connections whose clients accept no data, so that the shutdown does not wait for them."""
         for connection in list(self.server_state.connections):
             if _waits(connection) or connection.transport.is_closing():
                 connection.transport.abort()

@@ -1,4 +1,4 @@
-"""Open streams: server-sent events and files, each bounded in time, and all of them ended before the server stops."""
+"""Open streams: server-sent events and files. Each is limited in time, and all are ended before the server stops."""
 
 import asyncio
 import logging
@@ -21,19 +21,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: Why a stream was ended from outside.
+#: Why the server has ended a stream: its client has disconnected, or accepts no data; the server stops; the stream has
+#: reached `Limits.stream_time`; its token is not valid any more.
 GONE, LATE, STOPPING, OLD, REFUSED = "gone", "late", "stopping", "old", "refused"
-#: The problem in the last event of such a stream. What is gone or late reads no event.
+#: The problem in the last event of such a stream. For GONE and LATE there is none, since nobody would read it.
 LAST_PROBLEMS: dict[str, Problem] = {
     STOPPING: problem("stopping", "this server stops; go on at another one", again=True),
     OLD: problem("busy", "this stream was open for long; connect again", again=True),
     REFUSED: problem("no_token", "the token of this stream is not valid any more"),
 }
-#: In how many milliseconds a reader should connect again whose server stops: all of them come at once.
+#: After how many milliseconds the reader of an ended stream should reconnect.
 RETRY = 200
-#: How many bytes are given to the server at a time.
+#: How many bytes are handed to the ASGI server at a time.
 SEND_BYTES = 64 * 1024
-#: In how many seconds a stream ends whose token has gone, or a little more.
+#: How often the tokens of open streams are checked, in seconds.
 CHECK_SECONDS = 10.0
 
 
@@ -52,10 +53,10 @@ class Stream(Reader):
         self._beat = False
 
     async def send(self, piece: bytes, *, more: bool = True) -> None:
-        """Send a piece; it takes as long as the reader is slow."""
+        """Send a piece. Waits until the reader has room for it."""
         self._sending, self.last_sent = True, self._loop.time()
         begin = 0
-        while len(piece) - begin > SEND_BYTES:  # what the server holds is a copy for each reader
+        while len(piece) - begin > SEND_BYTES:  # the ASGI server copies what it gets, for each reader
             await self._send(
                 {"type": "http.response.body", "body": piece[begin : begin + SEND_BYTES], "more_body": True}
             )
@@ -64,14 +65,14 @@ class Stream(Reader):
         self._sending, self.last_sent = False, self._loop.time()
 
     def cut(self, why: str) -> None:
-        """End it, whatever it does: also while it sends."""
+        """End the stream at once, also if it waits for its reader in `send`: then its task is cancelled."""
         self.end(why)
         if self._sending and self._task is not None:
-            self._sending = False  # once: a second cancellation would break off what the first one cleans up
+            self._sending = False  # a second cancellation would interrupt the clean-up after the first one
             self._task.cancel()
 
     def look(self, limits: Limits, now: float) -> None:
-        """Called every second: end it if it takes too long, and let it send a comment if it is silent."""
+        """Called every second: end the stream if it exceeds a limit, and make it send a comment if it is silent."""
         if self._sending and now - self.last_sent > limits.send_time:
             self.cut(LATE)
         elif now - self.began > limits.stream_time:
@@ -81,12 +82,12 @@ class Stream(Reader):
             self.wake()
 
     def beat(self) -> bytes:
-        """A comment, if one is due."""
+        """The bytes of a comment if one is due, else none."""
         due, self._beat = self._beat, False
         return encode_comment() if due else b""
 
     def survives(self) -> bool:
-        """Called where its task was cancelled: whether that was `cut`, so that the caller goes on."""
+        """Called after its task was cancelled: whether `cut` did that. Then the cancellation is taken back."""
         if not self.why or self._task is None:
             return False
         self._task.uncancel()
@@ -102,7 +103,7 @@ class Streams:
         self.open: set[Stream] = set()
         self.stopping = False
         self._ticker: asyncio.Task[None] | None = None
-        #: closes the connection of a request at once, whatever waits to be sent; the server sets it
+        #: closes the connection of a request at once, without sending what is buffered; `Server` sets it
         self.abort: Callable[[MutableMapping[str, Any]], None] | None = None
 
     def stop(self) -> None:
@@ -124,8 +125,8 @@ class Streams:
         events: bool = True,
         last: Callable[[str], bytes] | None = None,
     ) -> None:
-        """Answer a request with what `pieces` yields. `last` makes the last event of one that the server ends. Raises
-        `Busy` before anything was sent."""
+        """Answer a request with the bytes that `pieces` yields. `last` makes the last event of a stream that the server
+        ends. Raises `Busy` before anything is sent."""
         if self.stopping or len(self.open) >= self._limits.streams:
             raise Busy("this server stops" if self.stopping else "this server has as many open streams as it takes")
         stream = Stream(send, token)
@@ -134,7 +135,7 @@ class Streams:
         if self._ticker is None:
             self._ticker = start_task(asyncio.get_running_loop(), self._tick(), quiet=True)
         leaving = start_task(asyncio.get_running_loop(), _left(receive, stream), quiet=True)
-        broken = False  # cut while a piece was sent
+        broken = False  # whether it was cut within a piece
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             async with closing(pieces(stream)) as found:
@@ -160,10 +161,10 @@ class Streams:
                 await self._cut(scope)
 
     async def _cut(self, scope: MutableMapping[str, Any]) -> None:
-        """Close the connection: its reader cannot be told that there is no more."""
+        """Close the connection, so that the reader does not take an incomplete answer for a whole one."""
         if self.abort is not None:
             self.abort(scope)
-            await asyncio.sleep(0)  # the server sees now that it is closed
+            await asyncio.sleep(0)  # the ASGI server notices that the connection is closed
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -178,13 +179,13 @@ class Streams:
         self._ticker = None
 
     async def _check_grants(self) -> None:
-        """End the streams whose tokens grant something else by now. Each token is looked at once."""
+        """End the streams whose tokens have another grant by now. Each token is checked once."""
         granted: dict[str | None, Grant | None] = {}
         for stream in list(self.open):
             if stream.token not in granted:
                 try:
                     granted[stream.token] = await self._gate.grant(stream.token)
-                except Exception:  # whoever knows the tokens cannot be asked now
+                except Exception:  # a failing `auth` must not end streams
                     logger.exception("the token of an open stream cannot be checked")
                     granted[stream.token] = stream.grant
             if granted[stream.token] != stream.grant:
@@ -192,12 +193,12 @@ class Streams:
 
 
 def last_event(why: str) -> bytes:
-    """The last event of a stream that the server ends."""
+    """The last event of a stream that the server has ended, with the time for a reconnect."""
     return encode_comment(retry=RETRY) + encode_event(ERROR, msgspec.json.encode(LAST_PROBLEMS[why]))
 
 
 async def _left(receive: Receive, stream: Stream) -> None:
-    """Wait until the client has gone."""
+    """Wait until the client has disconnected, and end its stream."""
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.end(GONE)

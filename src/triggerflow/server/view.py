@@ -1,7 +1,7 @@
-"""What one token sees of a backend: the executions of its flows, and nothing that tells of others.
+"""The part of a backend that one token may see: the executions of its flows.
 
-An execution belongs to the flow of its outermost execution. Whatever is not visible is answered like what does not
-exist. A list over several flows is merged of a list of each.
+An execution belongs to the flow of its outermost execution. A flow or an execution that is not visible is answered like
+one that does not exist. A list over several flows is merged from one list for each flow.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class View:
-    """A backend as somebody sees it who may see `flows` (None: all of them)."""
+    """A backend restricted to `flows` (None: all)."""
 
     def __init__(self, backend: Backend, flows: frozenset[str] | None) -> None:
         self.backend = backend
@@ -45,7 +45,8 @@ class View:
         return found if self.only is None else [it for it in found if it.name in self.only]
 
     async def check_flow(self, flow: str, *, drawn: bool = False) -> None:
-        """Raise `UnknownFlow` for one that is not visible; with `drawn`, what visible flows run as steps is visible."""
+        """Raise `UnknownFlow` for a flow that is not visible. With `drawn`, the sub-flows of visible flows are visible,
+        too."""
         if self.only is None or flow in self.only:
             return
         if drawn and flow in await self._sub_flows():
@@ -53,7 +54,7 @@ class View:
         raise UnknownFlow(f"there is no flow {flow!r} here")
 
     async def check_definition(self, flow: str, definition: str | None) -> None:
-        """Raise `UnknownFlow` unless a flow is visible, and the definition, if one is named, is one of that flow."""
+        """Raise `UnknownFlow` unless a flow is visible and `definition` is None or one of its definitions."""
         await self.check_flow(flow, drawn=True)
         backend = self.backend
         if self.only is None or definition is None or not isinstance(backend, StoreBackend):
@@ -67,7 +68,7 @@ class View:
         while left:
             try:
                 drawing = await self.backend.drawing(left.pop())
-            except TriggerFlowError:  # a flow that was granted and is not there
+            except TriggerFlowError:  # the token names a flow that does not exist
                 continue
             steps = {box.flow for box in drawing.boxes if box.flow is not None} - found
             found |= steps
@@ -82,14 +83,14 @@ class View:
             raise UnknownExecution(f"there is no execution {id!r}")
 
     async def flow_of(self, id: str) -> str | None:
-        """The flow to which an execution belongs; None if it does not exist."""
+        """The flow of the outermost execution around an execution; None if the execution does not exist."""
         try:
             return (await root_of(self.backend, await self.backend.get(id))).flow
         except UnknownExecution:
             return None
 
     async def hides(self, id: str) -> bool:
-        """Whether an id is not that of a visible execution."""
+        """Whether there is no visible execution of this id."""
         return self.only is not None and await self.flow_of(id) not in self.only
 
     async def start(self, flow: str, value: Any, id: str | None, **options: Any) -> ExecutionInfo:
@@ -106,7 +107,8 @@ class View:
         return info
 
     async def check_fork(self, id: str) -> None:
-        """Raise unless a fork of this execution would be visible: one of a sub-flow is an execution of that flow."""
+        """Raise `UnknownExecution`, or `NotAllowed` if a fork would not be visible: the fork of a sub-flow is an
+        outermost execution of that flow."""
         await self.check(id)
         info = await self.backend.get(id)
         if self.only is not None and info.flow not in self.only:
@@ -173,7 +175,7 @@ class View:
             return page.questions, page.next
 
         async def cursor_of(flow: str, cursor: str | None, taken: list[QuestionInfo]) -> str | None:
-            """Ask for just these again, for the cursor behind them: it is not made of what a question shows."""
+            """The cursor behind these questions, from a page of just so many: a question has no cursor of its own."""
             found, following = await fetch(flow, cursor, len(taken))
             same = [(it.asked_by, it.own_id) for it in found] == [(it.asked_by, it.own_id) for it in taken]
             return following if same else None
@@ -189,10 +191,11 @@ class View:
         after: str | None,
         limit: int,
     ) -> tuple[list[T], str | None]:
-        """A page out of the pages of each flow. Its cursor has that of each flow that has more; None: from the start.
+        """A page out of the pages of each flow. Its cursor is a JSON object with the cursor of each flow that has more
+        entries, null for the beginning.
 
-        If an entry has gone between two looks at the same page (`cursor_of` gives None), that flow begins again where
-        it was: entries may come twice then, none is left out.
+        If an entry has vanished between two reads of the same page (`cursor_of` returns None), the cursor of that flow
+        does not move: entries may be repeated then, but none is left out.
         """
         cursors = dict.fromkeys(sorted(self.only or ())) if after is None else self._cursors(after)
         pages: dict[str, tuple[list[T], str | None]] = {}
@@ -221,7 +224,7 @@ class View:
 
 
 class Batch:
-    """Some changes, as everybody is told of them. Whose they are is found out once, for all who see only some."""
+    """A batch of changes for all readers. The flows of its executions are looked up once, for all restricted views."""
 
     def __init__(self, info: ChangesInfo) -> None:
         self.info = info
@@ -229,7 +232,7 @@ class Batch:
         self._finding = asyncio.Lock()
 
     async def seen_by(self, view: View) -> ChangesInfo:
-        """The changes of executions that somebody sees. One that was deleted is told only to who sees everything."""
+        """The changes of the executions that a view shows. A deleted execution is only in a view of all flows."""
         if view.only is None:
             return self.info
         async with self._finding:

@@ -17,7 +17,7 @@ class _FlowData:
 
     def __init__(self) -> None:
         self.newest = 0
-        #: up to which number keys were folded that have no value: whoever knows less has to read all again
+        #: the number up to which deleted keys were folded: a reader that knows fewer changes has to read all again
         self.floor = 0
         #: by key: up to which number its changes were folded, and the value
         self.values: dict[str, tuple[int, bytes]] = {}

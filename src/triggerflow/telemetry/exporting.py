@@ -1,4 +1,4 @@
-"""Export of what is in a store, at any time after it has happened."""
+"""Export of the spans of stored executions, at any later time."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Cursor(msgspec.Struct):
-    """What was exported: all changes before a cursor of the change feed, and all frames up to a time."""
+    """How far was exported: all changes before a cursor of the change feed, and all frames up to a time (seconds since
+    the epoch)."""
 
     changes: str
     until: float = 0.0
@@ -25,7 +26,7 @@ class Cursor(msgspec.Struct):
 
 
 def read_cursor(text: str) -> Cursor:
-    """Raises `BadRequest` for a text that is no cursor."""
+    """The cursor in a text. Raises `BadRequest`."""
     try:
         return msgspec.json.decode(text, type=Cursor)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
@@ -40,11 +41,11 @@ async def export(
     capture_values: bool = False,
     resource: Resource | None = None,
 ) -> int:
-    """Export the finished spans of an execution and of its sub-flows. Returns how many they were.
+    """Export the finished spans of an execution and of its sub-flows. Returns the number of spans.
 
-    Every export gives the same spans, with the same ids, from any process, as long as nobody adds to the execution, or
-    deletes records of it (`compact`, `prune`). What runs has no span yet.
-    With `capture_values` they have recorded values and messages of errors, too: these may hold personal data.
+    Every export from any process gives the same spans with the same ids, unless records were added to the execution or
+    deleted (`compact`, `prune`) meanwhile. An open attempt or execution has no span yet. With `capture_values` the
+    spans have recorded values and messages of errors, which may contain personal data.
     Raises `UnknownExecution`, `StoreError`, and `ExportFailed` if the exporter fails.
     """
     info = await backend.get(id)
@@ -59,11 +60,11 @@ async def export_all(
     capture_values: bool = False,
     resource: Resource | None = None,
 ) -> str:
-    """Export every execution, or those that have changed `after` a cursor. Returns the cursor for the next call.
+    """Export all executions, or those that have changed since the cursor `after`. Returns the cursor for the next call.
 
-    An execution that has changed is exported as a whole, so some spans come again, with the ids that they had. The rest
-    is as in `export`, but the executions of a caller whose span is not sampled are left out. Raises `BadRequest` for
-    what is no cursor.
+    A changed execution is exported as a whole, so some spans are exported again, with the same ids. Otherwise as
+    `export`, except that executions whose caller's span is not sampled are left out. Raises `BadRequest` for a
+    malformed cursor.
     """
     resource = resource or default_resource()
     before = None if after is None else read_cursor(after)

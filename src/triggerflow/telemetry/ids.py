@@ -1,7 +1,7 @@
-"""Ids of traces and spans: hashes of what the journal says, so that every export of it gives the same ones.
+"""Ids of traces and spans: hashes of recorded data, so that every export gives the same ids.
 
-A span is the same one if it is of the same execution, which has an id and a time of creation: an id can be used again
-after its execution was deleted, or in another store.
+The hashes include the id of the outermost execution and its time of creation, since an id can be used again after its
+execution was deleted, or in another store.
 """
 
 from hashlib import sha256
@@ -18,7 +18,7 @@ class Parent(NamedTuple):
     flags: int
 
     def __str__(self) -> str:
-        """As the header has it."""
+        """The value of a header `traceparent`."""
         return f"00-{self.trace:032x}-{self.span:016x}-{self.flags:02x}"
 
 
@@ -32,21 +32,21 @@ def read_traceparent(text: object) -> Parent | None:
 
 
 class Ids:
-    """The ids of one tree: an execution with all of its sub-flows is one trace."""
+    """The ids of one tree: an execution and all of its sub-flows are one trace."""
 
     def __init__(self, root: str, created: float, traceparent: object) -> None:
         self._of = f"{created!r} {root}"
-        #: the span of the caller who has created the execution; its trace goes on here
+        #: the span of the caller that has created the execution; the tree belongs to its trace
         self.caller = read_traceparent(traceparent)
         self.trace = self._hash(16, "trace") if self.caller is None else self.caller.trace
         self.flags = 1 if self.caller is None else self.caller.flags
 
     def execution(self, id: str, retries: int) -> int:
-        """The span of an execution, after so many retries of it as a whole."""
+        """The span of an execution. `retries`: how often the whole execution was retried before."""
         return self._hash(8, "execution", id, retries)
 
     def run(self, id: str, run: int, attempt: int) -> int:
-        """The span of an attempt of a run. That of a sub-flow's step is one span for all attempts: number 0."""
+        """The span of an attempt of a run. The step of a sub-flow has one span for all attempts: number 0."""
         return self._hash(8, "run", id, run, attempt)
 
     def call(self, id: str, run: int, attempt: int, number: int) -> int:
@@ -62,7 +62,7 @@ class Ids:
         return self._hash(8, "signal", id, frame)
 
     def parent(self, span: int) -> Parent:
-        """A span of this tree."""
+        """A span of this tree, as the parent of another one."""
         return Parent(self.trace, span, self.flags)
 
     def _hash(self, size: int, kind: str, *parts: object) -> int:

@@ -1,4 +1,4 @@
-"""`Telemetry`: exports what happens, while it happens."""
+"""`Telemetry`: exports spans and counts events of all executions of a store as they happen."""
 
 import asyncio
 import logging
@@ -26,38 +26,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("triggerflow.telemetry")
 
-#: Of how many open executions the fold is kept. That of another one begins again with its first frame.
+#: Of how many open executions the fold is kept. The fold of another one starts again from its first frame.
 KEPT = 1000
-#: Of how many other executions it is known how far they were exported.
+#: For how many other executions the number of the last exported frame is kept.
 REMEMBERED = 50_000
 #: How many spans are exported at a time.
 BATCH = 512
-#: For how many seconds nothing changes before a flush is done, since a server tells of a change a little later; and how
-#: many rounds a flush has on a store that never rests.
+#: A flush ends after so many seconds without a change, since servers report changes with a delay; and after so many
+#: rounds of changes.
 QUIET, ROUNDS = 0.5, 10
 #: The pauses after a failure, in seconds: the first one, and the longest.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 class Telemetry:
-    """Exports the spans of all executions of a store as they end, and counts; beside a worker, a server, or alone.
+    """Exports the spans of all executions of a store as they end, and metrics; beside a worker, a server, or alone.
 
         async with Telemetry(StoreBackend(store), exporter, meter_provider=provider):
             ...
 
-    It follows the change feed of the store, so it sees what any process does. Run one for a store: a second one
-    exports the same spans with the same ids, and counts everything twice. `after` is a `cursor` of an earlier one,
-    which goes on there; without one it begins now. At least once: a span whose export has failed, or that came since
-    the cursor was saved, is exported again with the same id. What happens is counted from the cursor on. The executions
-    of a caller whose span is not sampled are not exported.
+    It follows the change feed of the store, so it sees the executions of all processes. Run one for each store: a
+    second one exports the same spans with the same ids, and counts everything twice. It continues after `after`, the
+    `cursor` of an earlier one, and without it begins now. Export is at least once: a span whose export has failed, or
+    that ended after the cursor was saved, is exported again with the same id. Metrics count from the cursor on.
+    Executions whose caller's span is not sampled are not exported.
 
-    `exporter` and `meter_provider` are the SDK's, both optional; who makes them shuts them down. `capture_values`: see
-    `export`. It looks for changes every `every` seconds, and at what is open every `interval` seconds. `saved` is
-    called with the cursor whenever it has moved. Unless `nest` is False, `propagate` is called for the time of the
-    block.
+    `exporter` and `meter_provider` are those of the SDK, both optional; their creator shuts them down.
+    `capture_values`: see `export`. It reads changes every `every` seconds, and gauges every `interval` seconds. `saved`
+    is called with each new cursor. Unless `nest` is False, `propagate` is active inside of the block.
 
-    While the exporter or the store fails, it waits and tries again, and logs the first failure. At the end of the block
-    it exports what has happened before, once; raises nothing.
+    While the exporter or the store fails, it tries again after pauses, and logs the first failure. At the end of the
+    block it exports once more, and raises no error.
     """
 
     def __init__(
@@ -83,13 +82,13 @@ class Telemetry:
         self._saved = saved
         self._nest = nest
         self._at = None if after is None else read_cursor(after)
-        #: what has happened before was counted before
+        #: events up to this time were counted by an earlier `Telemetry`, or are older than this one
         self._since = nextafter(REAL.now(), 0) if self._at is None else self._at.until
         #: the folds of open executions, the least recently used first
         self._folds: OrderedDict[str, Projector] = OrderedDict()
-        #: for other executions: up to which frame they were exported, the least recently used first
+        #: for other executions: the number of the last exported frame, the least recently used first
         self._done: OrderedDict[str, int] = OrderedDict()
-        #: the spans of folds that no exporter has taken yet
+        #: the spans of folds that have not been exported yet
         self._ready: dict[str, list[Span]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stop: Callable[[], None] | None = None
@@ -98,7 +97,7 @@ class Telemetry:
 
     @property
     def cursor(self) -> str | None:
-        """Where the next `Telemetry` goes on; None before the first look at the store."""
+        """The `after` for the next `Telemetry`; None before the first look at the store."""
         return None if self._at is None else str(self._at)
 
     async def __aenter__(self) -> Self:
@@ -111,7 +110,7 @@ class Telemetry:
         except BaseException:
             self._leave()
             raise
-        # In contexts of their own: what they do is not done for a span that is current now.
+        # In empty contexts: their own work must not belong to the current span.
         self._tasks = [asyncio.create_task(self._follow(), name="triggerflow telemetry", context=Context())]
         if self._metrics is not None:
             looking = self._look(self._metrics)
@@ -138,9 +137,9 @@ class Telemetry:
             stop()
 
     async def flush(self) -> None:
-        """Export what has happened up to now: until nothing has changed for half a second, or ten times in a row.
+        """Export all up to now: until nothing has changed for `QUIET` seconds, or after `ROUNDS` rounds.
 
-        Raises `StoreError`, and `ExportFailed`."""
+        Raises `StoreError` and `ExportFailed`."""
         for _ in range(ROUNDS):
             if not await self._advance(QUIET):
                 return
@@ -166,13 +165,13 @@ class Telemetry:
             await asyncio.sleep(self._interval)
 
     async def _advance(self, wait: float) -> bool:
-        """Wait for changes, and export them; only then the cursor moves on. Returns whether there were any."""
+        """Wait for changes, export them, and then advance the cursor. Returns whether there were any."""
         assert self._at is not None
         before = self._at.changes
         found = await self._backend.changes(before, wait=wait)
         async with self._changing:
             if self._at.changes != before:
-                return True  # `flush` was faster
+                return True  # the other task has exported them meanwhile
             until = self._at.until
             if found.resync:
                 async for info in roots(self._backend):
@@ -182,14 +181,14 @@ class Telemetry:
             at = Cursor(found.cursor, until)
             if at != self._at:
                 self._at = at
-                self._tell(str(at))
+                self._save(str(at))
             return found.resync or bool(found.executions)
 
-    def _tell(self, cursor: str) -> None:
+    def _save(self, cursor: str) -> None:
         if self._saved is not None:
             try:
                 self._saved(cursor)
-            except Exception:  # a disk that is full must not end the export
+            except Exception:  # for example a full disk, which must not end the export
                 logger.exception("the cursor was not saved")
 
     async def _take_tree(self, id: str) -> float:
@@ -199,8 +198,8 @@ class Telemetry:
         return until
 
     async def _take(self, id: str) -> float:
-        """Export what is new of an execution. Returns the time of its last change; 0 if it was deleted, or cannot be
-        read, which must not keep the others back."""
+        """Export the new spans of an execution. Returns the time of its last change; 0 if it was deleted or cannot be
+        read, so that the others are exported all the same."""
         try:
             return await self._take_new(id)
         except UnknownExecution:
@@ -240,7 +239,7 @@ class Telemetry:
             self._metrics.count([it for it in counted if it.at > self._since])
 
     async def _send(self, fold: Projector, spans: list[Span]) -> None:
-        """Export these spans, and empty the list if they were taken."""
+        """Export these spans, and then empty the list."""
         if self._exporter is not None and fold.ids.flags & 1:
             await send(self._exporter, [readable(it, fold.ids, self._resource) for it in spans])
         spans.clear()
@@ -256,7 +255,7 @@ class Telemetry:
                 self._drop(old)
 
     def _drop(self, fold: Projector) -> None:
-        """Keep of a fold only how far it was exported: a change can be told twice."""
+        """Keep only the number of the last exported frame of a fold, since the change feed may repeat a change."""
         self._done[fold.info.id] = fold.number
         while len(self._done) > REMEMBERED:
             self._done.popitem(last=False)

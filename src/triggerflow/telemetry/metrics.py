@@ -1,4 +1,4 @@
-"""Metrics: what frames say, counted once, and what is open now, looked at from time to time."""
+"""Metrics: counters and histograms out of frames, and gauges that are read from the backend from time to time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -16,16 +16,16 @@ from .projection import Observation as Counted
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-#: How many open executions are looked through for overdue timers.
+#: How many open executions are read at most to find overdue timers.
 MOST = 20 * MAX_PAGE
-#: Limits of the classes of the histograms of seconds. Work with models takes seconds to minutes, waits take longer.
+#: The bucket bounds of the histograms, in seconds. Calls of models take seconds to minutes, waits take longer.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 Gauges = dict[str, list[tuple[float, Attributes]]]
 
 
 class Metrics:
-    """The instruments of one meter, and the last look at what is open."""
+    """The instruments of one meter, and the values of the gauges when they were last read."""
 
     def __init__(self, provider: "MeterProvider") -> None:
         meter = provider.get_meter("triggerflow", "1")
@@ -57,7 +57,7 @@ class Metrics:
         return observe
 
     def count(self, counted: Sequence[Counted]) -> None:
-        """Count what frames have said."""
+        """Add these observations to the counters and histograms."""
         for it in counted:
             if it.metric in self._counters:
                 self._counters[it.metric].add(int(it.value), it.attributes)
@@ -65,13 +65,13 @@ class Metrics:
                 self._histograms[it.metric].record(it.value, it.attributes)
 
     async def look(self, backend: Backend) -> None:
-        """See what is open now. What cannot be read keeps its last value."""
+        """Read the gauges. If the backend cannot be read they keep their values."""
         with suppress(TriggerFlowError):
             self._gauges |= await open_now(backend, REAL.now())
 
 
 async def open_now(backend: Backend, now: float) -> Gauges:
-    """The gauges at this time. Raises `StoreError`."""
+    """The values of the gauges at this time. Raises `StoreError`."""
     executions = [
         (float(count), _of(flow, status=status))
         for flow, counts in (await backend.counts()).items()

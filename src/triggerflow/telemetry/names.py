@@ -1,7 +1,7 @@
 """The names of attributes and metrics.
 
-Those that begin with `gen_ai.` are of the OpenTelemetry semantic conventions 0.66b2. They are incubating there: that
-package may move or drop them in any version. So they are constants here, and a test compares them with the package.
+Those that begin with `gen_ai.` are from the OpenTelemetry semantic conventions 0.66b2, where they are incubating: any
+version of that package may move or drop them. So they are constants here, and a test compares them with the package.
 """
 
 SEMCONV_VERSION = "0.66b2"
@@ -15,7 +15,7 @@ INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 INVOKE_WORKFLOW = "invoke_workflow"
 CHAT = "chat"
-#: Stable ones.
+#: Stable names of the semantic conventions.
 ERROR_TYPE = "error.type"
 EXCEPTION_TYPE = "exception.type"
 
@@ -40,11 +40,11 @@ QUESTION = "triggerflow.question.id"
 QUESTION_TYPE = "triggerflow.question.type"
 #: the number of the frame with which a span begins
 FRAME = "triggerflow.frame"
-#: the frames before were deleted, so that the span has begun before its start
+#: set if earlier frames were deleted, so that the span began before its start time
 TRIMMED = "triggerflow.trimmed"
 #: how many events of a span were left out
 DROPPED = "triggerflow.events.dropped"
-#: what a link leads to: cause, attempt, question, caller, original or retried
+#: the kind of span that a link leads to: cause, attempt, question, caller, original or retried
 LINK = "triggerflow.link"
 # With `capture_values` only:
 INPUT = "triggerflow.input"

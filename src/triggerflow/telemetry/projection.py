@@ -1,8 +1,8 @@
-"""Spans of one execution, folded from its frames. It knows no telemetry library, and reads no clock.
+"""Spans of one execution, folded from its frames. Independent of telemetry libraries and clocks.
 
-An execution is a span; an attempt of a run is a span; so is a question from asking to its end, and a signal that comes
-from outside or that a timer holds back. All of them are children of the execution's span. What has caused what, is said
-by links: a run often outlives what has caused it, or begins long after it, and one run can be one of thousands.
+There is a span for the execution, for each attempt of a run, for each question from asking to its end, and for each
+signal that comes from outside or is delayed. All are children of the execution's span. Causes are links, not parents: a
+run often outlives its cause, or begins long after it, and a cause can have thousands of runs.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from ..stores.protocol import FINAL_STATUSES
 from . import names
 from .ids import Ids, Parent, read_traceparent
 
-#: How many events and links a span has at most, and how long the text of a captured value is.
+#: The most events and links of a span, and the most characters of a captured value.
 MOST, LONGEST = 128, 16_384
 
 Attributes = dict[str, str | int | float | bool | Sequence[str]]
 
 
-#: Fields of the record of a call of a model, and their attributes.
+#: The attributes for the fields of a recorded call of a model.
 _CALL = {
     "model": names.RESPONSE_MODEL,
     "id": names.RESPONSE_ID,
@@ -32,7 +32,7 @@ _CALL = {
 
 
 class Mark(msgspec.Struct):
-    """Something that has happened during a span, at a time in nanoseconds."""
+    """An event of a span, at a time in nanoseconds."""
 
     name: str
     at: int
@@ -60,7 +60,7 @@ class Span(msgspec.Struct, kw_only=True):
 
 
 class Observation(msgspec.Struct):
-    """Something to count: the name of the metric, the number, and its attributes."""
+    """A value for a metric, with the time in seconds and the attributes."""
 
     metric: str
     value: float
@@ -69,7 +69,7 @@ class Observation(msgspec.Struct):
 
 
 class _Run(msgspec.Struct):
-    """A run that has not ended. `span` is that of the attempt that runs now."""
+    """An open run. `span` is that of its present attempt."""
 
     number: int
     chunk: str
@@ -85,7 +85,7 @@ class _Run(msgspec.Struct):
 
 
 class Projector:
-    """Folds the frames of one execution into spans, and into numbers to count."""
+    """Folds the frames of one execution into spans, and into observations for metrics (`counted`)."""
 
     def __init__(
         self,
@@ -104,18 +104,18 @@ class Projector:
         #: the number of the last frame
         self.number = 0
         self.counted: list[Observation] = []
-        #: what the ids of the executions of its sub-flow steps begin with, and the runs of these steps
+        #: the runs of its sub-flow steps, by the prefix of the ids of their executions
         self._steps: dict[str, int] = {}
         self._retries = 0
         self._root: Span | None = None
         self._previous_root: Span | None = None
         self._runs: dict[int, _Run] = {}
-        #: the last attempts of runs that were ended by the end of the execution: a retry goes on with them
+        #: the last attempts of runs that have failed or were cancelled: a retry of the execution continues these runs
         self._cut: dict[int, int] = {}
         self._questions: dict[str, Span] = {}
         self._signals: dict[int, Span] = {}
         self._labels: dict[int, str] = {}
-        #: the frames that have sent the delayed signals, by the numbers of their timers
+        #: the frames that have sent the delayed signals, by timer
         self._timers: dict[int, int] = {}
         self._fired = 0
         self._at = 0
@@ -124,10 +124,10 @@ class Projector:
         self._out: list[Span] = []
 
     def take(self, frame: Frame) -> list[Span]:
-        """The spans that have ended with this frame."""
+        """Take the next frame, and return the spans that have ended with it."""
         at = _ns(frame.at)
         self._out = []
-        # A fork begins with copies: what is finished in them is the work of the original.
+        # A fork begins with copied frames: spans that end in them belong to the original only.
         copied = self.info.forked_from is not None and frame.number <= self.info.forked_from[1]
         if self._copied and not copied:
             self._begin_fork(at)
@@ -154,7 +154,7 @@ class Projector:
         return self._out
 
     def step_of(self, child: str) -> Parent | None:
-        """The span of the step that has made this execution of a sub-flow."""
+        """The span of the step that has started this execution of a sub-flow; None if it is unknown."""
         run = self._steps.get(child)
         if run is None:
             prefix, _, number = child.rpartition(".")
@@ -191,7 +191,7 @@ class Projector:
         )
 
     def _begin_at_moment(self, frame: Frame, at: int) -> None:
-        """The frames before are gone: what is open has begun at some time before."""
+        """Take the whole state, since earlier frames were deleted. Open spans began at an unknown earlier time."""
         state = frame.state
         assert state is not None
         self._runs.clear()
@@ -219,7 +219,7 @@ class Projector:
                 self._questions[asked.id] = self._question_span(asked.id, asked.type, frame, since)
 
     def _begin_fork(self, at: int) -> None:
-        """What is open after the copied frames begins now. The attempts have run in the original only."""
+        """After the copied frames: let all open spans begin now. Open attempts have run in the original only."""
         for run in self._runs.values():
             if not run.is_step:
                 run.span, run.ready = None, at
@@ -245,7 +245,7 @@ class Projector:
         self._count(names.ENDED, 1, frame, status=frame.status)
 
     def _note(self, frame: Frame, at: int) -> None:
-        """What a record says beside its changes of runs and questions."""
+        """Take from a record all but its changes of runs and questions."""
         record, kind, root = frame.record, frame.kind, self._root
         if kind == "suspended":
             self._suspended = at
@@ -309,7 +309,7 @@ class Projector:
             elif run.span is not None:
                 self._close_run(run, change, frame, at)
             run.attempt, run.losses = change.attempt, change.losses
-        # What was submitted, or retried, begins when a process takes it.
+        # After a submit or a retry, a run begins when a process takes the execution over.
         if change.phase == "running" and change.attempt > 0 and frame.kind != "retried":
             if run.span is None:
                 self._begin_run(run, frame, at)
@@ -350,14 +350,14 @@ class Projector:
         run.ready, run.due, run.links = None, None, []
 
     def _close_run(self, run: _Run, change: RunChange, frame: Frame, at: int) -> None:
-        """An attempt has ended with this frame."""
+        """End the span of an attempt with this frame."""
         span = run.span
         if span is None:
             return
         outcome, error = self._outcome(run, change, frame)
         end = at
         if outcome == "lost":
-            # When its process has died between these two times, nobody knows.
+            # The process has died at an unknown time between the frame before and this one.
             _mark(span, "process lost", self._at)
             span.attributes[names.LOSSES] = change.losses
         elif outcome == "interrupted" and self._suspended is not None:
@@ -401,7 +401,7 @@ class Projector:
         return "cancelled", None
 
     def _calls(self, run: _Run, span: Span, frame: Frame) -> None:
-        """The calls of models that the record of an attempt's end has."""
+        """Make the spans of the calls of models in the record that ends an attempt."""
         if frame.record.get("run") != run.number:
             return
         for number, call in enumerate(frame.record.get("calls") or (), 1):
@@ -428,10 +428,10 @@ class Projector:
             self._finish(made, frame, end)
 
     def _causes(self, change: RunChange, frame: Frame) -> list[tuple[Parent, str]]:
-        """Links to what has caused a run with this frame."""
+        """The links of a new run to its causes."""
         id, found = self.info.id, list[tuple[Parent, str]]()
         if change.cause != frame.number:
-            return found  # it has waited since, or comes back with a retry
+            return found  # an earlier frame has caused it: it is a retry
         by = self._runs.get(change.by or 0)
         if by is not None and by.span is not None:
             found.append((self.ids.parent(by.span.id), "cause"))
@@ -448,7 +448,7 @@ class Projector:
     # -- waits -------------------------------------------------------------------------------------------------------
 
     def _open_signal(self, name: str, frame: Frame, at: int) -> None:
-        """A signal from outside, or a delayed one. The span of one without a delay ends at once."""
+        """Begin the span of a signal from outside, or of a delayed one. Without a delay it ends at once."""
         record = frame.record
         attributes: Attributes = {names.EXECUTION: self.info.id, names.SIGNAL: name, names.FRAME: frame.number}
         delay = record.get("delay")
@@ -571,5 +571,5 @@ def _mark(span: Span, name: str, at: int, attributes: Attributes | None = None) 
 
 
 def _ns(at: float) -> int:
-    """Seconds as nanoseconds; a float of our time has microseconds."""
+    """Seconds since the epoch as nanoseconds, rounded to the microseconds that a float of today's time has."""
     return round(at * 1_000_000) * 1000

@@ -1,4 +1,4 @@
-"""Trace context in both directions: from the spans of callers to the journal, and from chunks to spans inside them."""
+"""Trace context in both directions: from callers into the journal, and from chunks to the spans inside them."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ class ContextTracer:
     """The `Tracer` for OpenTelemetry's current span."""
 
     def current(self) -> str | None:
-        """The context of the current span."""
+        """The current span as a `traceparent`; None if there is none."""
         context = get_current_span().get_span_context()
         return str(Parent(context.trace_id, context.span_id, context.trace_flags & 1)) if context.is_valid else None
 
     @contextmanager
     def carrying(self, traceparent: str | None) -> Generator[None]:
-        """Make a span of another process the current one; None: none."""
+        """Inside the block the span of a `traceparent` is the current one; with None there is no current span."""
         found = read_traceparent(traceparent)
         context = Context() if found is None else _in_context(found, remote=True)
         token = attach(context)
@@ -36,7 +36,8 @@ class ContextTracer:
 
     @contextmanager
     def attempt(self, runtime: ExecutionRuntime, run: RunChunk) -> Generator[None]:
-        """Make the span of an attempt the current one. In memory nothing is exported, so nothing changes there."""
+        """Inside the block the span of an attempt is the current one. Nothing changes for an execution in memory, since
+        it is not exported."""
         found = span_of_attempt(runtime, run)
         if found is None:
             yield
@@ -44,7 +45,7 @@ class ContextTracer:
         token = attach(_in_context(found, remote=False))
         try:
             yield
-        except GeneratorExit:  # the loop is being destroyed, maybe in another context
+        except GeneratorExit:  # the generator is closed, perhaps in another context, where `detach` would fail
             raise
         except BaseException:
             detach(token)
@@ -54,7 +55,7 @@ class ContextTracer:
 
 
 def span_of_attempt(runtime: ExecutionRuntime, run: RunChunk) -> Parent | None:
-    """The span that an attempt of a durable execution will have."""
+    """The span that an attempt of a durable execution will have; None in memory."""
     root = runtime
     while root.link is not None:
         root = root.link.parent
@@ -76,10 +77,10 @@ def _in_context(parent: Parent, *, remote: bool) -> Context:
 
 
 def propagate() -> Callable[[], None]:
-    """Connect the executions of this process with OpenTelemetry's current span. Returns a function that ends it.
+    """Connect the executions of this process with OpenTelemetry's current span. Returns a function that ends this.
 
-    Who starts a durable execution, or sends it a signal, an answer, a cancellation or a retry, while a span is current,
-    is recorded as its caller. Spans that a chunk of a durable execution makes, or a library that it calls, are children
-    of the chunk's span.
+    With the start of a durable execution, and with signals, answers, cancellations and retries from outside, the
+    current span is recorded as the caller. Inside of a chunk of a durable execution the span of the chunk is current,
+    so that spans made there, also by libraries, are its children.
     """
     return tracing.install(ContextTracer())

@@ -1,4 +1,4 @@
-"""Spans as objects of the OpenTelemetry SDK, and the exporters that take them."""
+"""Spans as objects of the OpenTelemetry SDK, and their export."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from . import names
 from .ids import Ids, Parent
 from .projection import Span
 
-#: The version is that of the rules by which frames become spans: the same frames give the same spans.
+#: Its version is that of the rules by which frames become spans.
 SCOPE = InstrumentationScope("triggerflow", "1")
-#: The keys by which instrumented libraries know that they have to be silent. They have no public name.
+#: The context keys that suppress spans of instrumented libraries. They have no public name.
 _SUPPRESSED = [
     vars(context)[name]
     for name in ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY")
@@ -26,23 +26,23 @@ _SUPPRESSED = [
 
 
 class ExportFailed(TriggerFlowError):
-    """The exporter did not take the spans."""
+    """The exporter has raised an error, or reported a failure."""
 
 
 def default_resource() -> Resource:
-    """What `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say; the service is "triggerflow" without them.
+    """The resource from `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; without them the service is "triggerflow".
 
-    Without the random id of this process that the SDK adds: the spans are of the journal, whoever exports them."""
+    It lacks the random id of the process that the SDK adds, so that every process exports the same spans."""
     return Resource({"service.name": "triggerflow"}).merge(OTELResourceDetector().detect())
 
 
 def context_of(parent: Parent, *, remote: bool) -> SpanContext:
-    """The context of a span."""
+    """A span as a `SpanContext` of the SDK."""
     return SpanContext(parent.trace, parent.span, remote, TraceFlags(parent.flags))
 
 
 def readable(span: Span, ids: Ids, resource: Resource) -> ReadableSpan:
-    """A span for exporters."""
+    """A span as exporters take it."""
     parent = span.parent
     remote = parent is not None and parent is ids.caller
     return ReadableSpan(
@@ -79,7 +79,7 @@ async def send(exporter: SpanExporter, spans: Sequence[ReadableSpan]) -> None:
 
 
 def as_tree(spans: Sequence[ReadableSpan], *, seconds: bool = True) -> str:
-    """Spans as indented lines, for a person: the name, how many `seconds` it took unless False, how it has ended."""
+    """Spans as indented lines for a person: name, duration (with `seconds`), outcome."""
     known = {_id(it.context): it for it in spans}
     below: dict[int, list[ReadableSpan]] = {}
     for span in spans:

@@ -1,4 +1,4 @@
-"""Finds what belongs to a trace: the tree of an execution, its ids, and the steps that have made its sub-flows."""
+"""Walks over the executions of a trace: an execution, its sub-flows, and the spans of the steps that started these."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,7 +15,7 @@ PAGE = 200
 
 
 def ids_of(root: ExecutionInfo) -> Ids:
-    """The ids of the tree of an execution that is no sub-flow. A fork has copied the labels of its original."""
+    """The ids of the tree of an outermost execution. A fork has no caller: the label is a copy of its original's."""
     return Ids(root.id, root.created, None if root.forked_from is not None else root.labels.get(TRACEPARENT))
 
 
@@ -44,14 +44,14 @@ async def roots(backend: Backend) -> AsyncIterator[ExecutionInfo]:
 
 
 class Tree:
-    """Makes the projectors of executions that belong together."""
+    """Makes the projectors for the executions of a trace."""
 
     def __init__(self, backend: Backend, capture: bool) -> None:
         self._backend = backend
         self._capture = capture
 
     async def projector(self, info: ExecutionInfo, parent: Projector | None = None) -> Projector:
-        """The projector of an execution. `parent` is that of the execution around it, if it has seen the step.
+        """The projector for an execution. `parent`: that of the execution around it, if it is at hand.
 
         Raises `UnknownExecution` if the execution, or one around it, was deleted."""
         root = await root_of(self._backend, info)
@@ -64,7 +64,7 @@ class Tree:
         return Projector(info, ids, step, capture=self._capture)
 
     async def _step(self, info: ExecutionInfo, ids: Ids) -> Parent:
-        """The span of the step that has made a sub-flow; that of the parent, if the frame of the step is gone."""
+        """The span of the step that has started a sub-flow; that of the parent if the frame of the step was deleted."""
         assert info.parent is not None
         parent = Projector(await self._backend.get(info.parent), ids, None)
         async for frame in self._backend.frames(info.parent):
@@ -75,7 +75,7 @@ class Tree:
         return ids.parent(ids.execution(info.parent, 0))
 
     async def _original(self, info: ExecutionInfo) -> Parent | None:
-        """The span of the execution of which this is a fork."""
+        """The span of the execution from which this one was forked; None if there is none."""
         if info.forked_from is None:
             return None
         with suppress(UnknownExecution):

@@ -1,4 +1,4 @@
-"""What a person sees who watches an execution: `watch`, on a terminal or as plain lines, over any `Backend`."""
+"""`watch` shows a person an execution of any `Backend`, on a terminal or as plain lines."""
 
 import os
 import shutil
@@ -11,9 +11,10 @@ from ..backend import Backend, Frame
 from ..drivers.asyncio import REAL
 from ..run.environment import Environment
 from . import safe
+from .colours import has_colours, is_screen
 from .feed import Feed
 from .model import Happened, Model
-from .plain import COLUMNS, Plain, has_colours, is_screen
+from .plain import COLUMNS, Plain
 
 __all__ = ["watch"]
 
@@ -29,12 +30,12 @@ async def watch(
 ) -> StatusName:
     """Show an execution until it has ended or the person leaves. Returns the status that was shown last.
 
-    On a terminal it takes the whole screen: the graph with the axis of time, the runtime stream, open questions, which
-    are answered there, and keys. With `plain`, or where `out` (default: standard output) is no terminal, it writes one
-    line for each thing that happens, as wide as the screen, or `width` columns. A status other than "completed",
-    "failed" and "cancelled" says that the person left: that changes nothing for the execution.
+    On a terminal it takes the whole screen: the graph beside the axis of time, the runtime stream, open questions,
+    which can be answered there, and a line of keys. With `plain`, or if `out` (default: standard output) is no
+    terminal, it writes one line for each thing that happens, of `width` columns (default: those of the terminal). A
+    status other than "completed", "failed" and "cancelled" means that the person left; the execution continues.
 
-    Raises `UnknownExecution`, and what reading the backend raises; one that cannot be reached is asked again later.
+    Raises `UnknownExecution` and other errors of the backend; while the backend cannot be reached, it tries again.
     Raises `ImportError` if a screen is wanted and textual is not installed: ``pip install 'triggerflow-engine[cli]'``.
     """
     file: TextIO = sys.stdout if out is None else out
@@ -59,18 +60,18 @@ async def _watch_plain(backend: Backend, id: str, out: TextIO, width: int | None
     model = Model(id)
     plain = Plain(model, columns=width, colour=has_colours(out))
 
-    def told(it: list[Happened], frame: Frame) -> None:
+    def show(it: list[Happened], frame: Frame) -> None:
         write(out, plain.lines(it, frame.at))
 
     def notice(text: str) -> None:
         write(out, [safe.cut(safe.line(text), width)])
 
-    await Feed(backend, model, told=told, notice=notice).run()
+    await Feed(backend, model, show=show, notice=notice).run()
     return model.moment.status
 
 
 def write(out: TextIO, lines: Iterable[str]) -> None:
-    """Write lines, with escapes for what the encoding of the file does not have."""
+    """Write lines, with escapes for characters that the encoding of the file lacks."""
     encoding = getattr(out, "encoding", None) or "utf-8"
     text = "".join(f"{line}\n" for line in lines)
     if text:

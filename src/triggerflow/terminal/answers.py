@@ -1,4 +1,4 @@
-"""Answers: the schema of a question decides how a person gives one, and what is checked before it is sent."""
+"""Answers: the schema of a question decides which form a person gets, and what is checked before an answer is sent."""
 
 import json
 from typing import Any, Literal, NamedTuple, cast
@@ -6,12 +6,12 @@ from typing import Any, Literal, NamedTuple, cast
 from . import safe
 
 Kind = Literal["yes or no", "choice", "text", "number", "json"]
-#: At most so many choices are shown as such.
+#: A question with more choices is answered with JSON.
 MOST = 20
 
 
 class Form(NamedTuple):
-    """How an answer is given. `choices`: the values to choose from."""
+    """The form for an answer. `choices`: the values to choose from."""
 
     kind: Kind
     choices: list[Any]
@@ -22,7 +22,7 @@ class NoAnswer(ValueError):
 
 
 def form(schema: dict[str, Any]) -> Form:
-    """How an answer to a question with this schema is given."""
+    """The form for a question with this schema."""
     plain = resolved(schema)
     enum = plain.get("enum")
     if "const" in plain:
@@ -40,7 +40,7 @@ def form(schema: dict[str, Any]) -> Form:
 
 
 def wanted(schema: dict[str, Any]) -> str:
-    """What to answer, in a few words."""
+    """The instruction for the person, in a few words."""
     made = form(schema)
     if made.kind == "choice":
         return "answer: " + " / ".join(safe.value(it, 40) for it in made.choices)
@@ -52,7 +52,7 @@ def wanted(schema: dict[str, Any]) -> str:
 
 
 def read(schema: dict[str, Any], typed: str) -> Any:
-    """The value that was typed. Raises `NoAnswer` if it cannot be one; what receives it checks the rest."""
+    """The value of a typed text. Raises `NoAnswer` for a plain mistake; the owner of the execution checks the rest."""
     kind = form(schema).kind
     if kind == "text":
         return typed
@@ -74,7 +74,7 @@ def read(schema: dict[str, Any], typed: str) -> Any:
 
 
 def template(schema: dict[str, Any]) -> str:
-    """What to begin with: for an object its required keys with empty values."""
+    """The text that the input begins with: for an object its required keys with empty values."""
     plain = resolved(schema)
     known: dict[str, Any] = plain.get("properties") or {}
     if form(schema).kind != "json" or not known:
@@ -127,7 +127,7 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def resolved(schema: dict[str, Any], whole: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The schema that a reference leads to, in `whole` (default: the schema itself). {} for one that leads nowhere."""
+    """The schema that its `$ref` points to in `whole` (default: the schema itself); {} if that does not exist."""
     root = schema if whole is None else whole
     found: Any = schema
     for _ in range(8):

@@ -22,12 +22,18 @@ from .._core.state import StatusName
 from ..backend import Answer, AnyAction, Backend, Cancel, Frame, QuestionInfo
 from ..run.environment import Environment
 from . import answers, safe
+from .colours import COLOURS
 from .feed import Feed
 from .model import Happened, Model
 from .screen import Line, View, question_of, reach, rows, screen, value_lines
 
-#: How often the screen is painted at most, in a second; and at least, while time goes on.
+#: How many times a second the screen is painted at most; and at least, while the execution has not ended.
 PAINTS, LEAST = 12, 2
+
+
+def _coloured(word: str, *, bold: bool = False) -> Style:
+    return Style(color=f"color({COLOURS[word] - 30})", bold=bold)
+
 
 STYLES = {
     "": Style(),
@@ -38,22 +44,22 @@ STYLES = {
     "chosen": Style(reverse=True),
     "label": Style(color="cyan"),
     "queued": Style(dim=True),
-    "running": Style(color="cyan", bold=True),
+    "running": _coloured("running", bold=True),
     "waiting": Style(color="blue"),
-    "backoff": Style(color="yellow"),
-    "asking": Style(color="yellow", bold=True),
-    "done": Style(color="green"),
-    "failed": Style(color="red", bold=True),
-    "cancelled": Style(color="magenta"),
-    "lost": Style(color="magenta", bold=True),
+    "backoff": _coloured("retry"),
+    "asking": _coloured("asked", bold=True),
+    "done": _coloured("done"),
+    "failed": _coloured("failed", bold=True),
+    "cancelled": _coloured("cancelled"),
+    "lost": _coloured("lost", bold=True),
 }
 
 
 async def watch_screen(
     backend: Backend, id: str, out: TextIO, environment: Environment, write: Callable[[TextIO, list[str]], None]
 ) -> StatusName:
-    """Show an execution on the whole screen until the person leaves. Then one line says how it stands."""
-    await backend.get(id)  # raises where a person can read it
+    """Show an execution on the whole screen until the person leaves; then write one line with its status."""
+    await backend.get(id)  # an error is raised before the screen hides it
     app = Watching(backend, id, environment)
     await app.run_async()
     if app.failure is not None:
@@ -130,7 +136,7 @@ class Watching(App[None]):
         self.model = Model(id)
         self.view = View()
         self.failure: BaseException | None = None
-        self._feed = Feed(backend, self.model, told=self._told, notice=self._notice, sub_flows=True)
+        self._feed = Feed(backend, self.model, show=self._show, notice=self._notice, sub_flows=True)
         self._following: asyncio.Task[None] | None = None
         self._dirty = True
         self._painted = 0.0
@@ -141,12 +147,12 @@ class Watching(App[None]):
         yield self.paper
 
     def on_mount(self) -> None:
-        """Begin to follow and to paint."""
+        """Start the feed and the painting."""
         self._following = asyncio.ensure_future(self._follow())
         self.set_interval(1 / PAINTS, self._tick)
 
     async def on_unmount(self) -> None:
-        """Follow no more."""
+        """Stop the feed."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -159,7 +165,7 @@ class Watching(App[None]):
             self.exit()
         self._dirty = True
 
-    def _told(self, told: list[Happened], frame: Frame) -> None:
+    def _show(self, happened: list[Happened], frame: Frame) -> None:
         self._dirty = True
         self.view.notice = ""
 
@@ -189,7 +195,7 @@ class Watching(App[None]):
         return action == "leave" or len(self.screen_stack) == 1
 
     def action_leave(self) -> None:
-        """Leave; the execution goes on."""
+        """Leave; the execution continues."""
         self.exit()
 
     def action_panel(self) -> None:
@@ -231,7 +237,7 @@ class Watching(App[None]):
             self.push_screen(Cancelling(self))
 
     async def act(self, id: str, action: AnyAction, request: str) -> str:
-        """Do something to an execution; returns what is wrong, or nothing."""
+        """Perform an action on an execution. Returns the text of the error, "" without one."""
         try:
             await self.backend.act(id, action, request=request)
         except Exception as error:
@@ -241,7 +247,7 @@ class Watching(App[None]):
 
 
 class Dialog(ModalScreen[None]):
-    """A question to the person. What it sends is sent once, however often it is tried."""
+    """A question to the person. Repeated sending has the same request id, so that the action is performed once."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
 
@@ -260,7 +266,7 @@ class Dialog(ModalScreen[None]):
         self.query_one("#problem", Static).update(Text(text))
 
     def send(self, id: str, action: AnyAction) -> None:
-        """Do it, and close."""
+        """Send an action, and close the dialog when it is done."""
         if not self._sending:
             self._sending = True
             self.problem("")

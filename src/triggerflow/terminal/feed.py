@@ -8,37 +8,38 @@ from ..backend import Backend, Frame, UnknownFlow, error_info
 from ..errors import TriggerFlowError
 from .model import Happened, Model, Step
 
-#: For how long frames are taken before everything else gets a turn, in seconds.
+#: For how many seconds frames are taken before other tasks of the event loop get a turn.
 _TURN = 0.02
-#: The pauses before a backend is asked again that could not be reached, in seconds.
+#: The pauses before further tries to reach the backend, in seconds.
 _AGAIN = (0.5, 1.0, 2.0, 5.0)
-#: How often it is asked whether somebody works on the execution, in seconds.
+#: How often the row of the execution is read (its owner, its next timer), in seconds.
 _LOOK = 3.0
-#: How many sub-flows are watched at once, and how deep.
+#: How many sub-flows are watched at once, and to which depth.
 _CHILDREN, _DEPTH = 6, 3
 
 
 class Feed:
-    """Follows one execution. `told` is called with what each frame has told, and its time."""
+    """Follows one execution. Calls `show` after each frame, with what has happened, and `notice` with a text about a
+    problem of the feed itself."""
 
     def __init__(
         self,
         backend: Backend,
         model: Model,
         *,
-        told: Callable[[list[Happened], Frame], None] | None = None,
+        show: Callable[[list[Happened], Frame], None] | None = None,
         notice: Callable[[str], None] | None = None,
         sub_flows: bool = False,
         depth: int = 0,
     ) -> None:
         self._backend, self.model = backend, model
-        self._told, self._notice, self._sub_flows, self._depth = told, notice, sub_flows, depth
+        self._show, self._notice, self._sub_flows, self._depth = show, notice, sub_flows, depth
         self._children: dict[str, asyncio.Task[None]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Follow the execution until it has ended. Raises what the backend raises, unless it may work again later."""
+        """Follow the execution until it has ended. Errors of the backend that may pass are retried, others raised."""
         tries = 0
         self.model.info = await self._backend.get(self.model.id)
         self.model.flow = self.model.flow or self.model.info.flow
@@ -65,7 +66,7 @@ class Feed:
             await self.stop()
 
     async def _look_again(self) -> None:
-        """Every now and then: whether somebody works on it, and when its next timer is due. No frame tells that."""
+        """Read the row of the execution from time to time: its owner and its next timer are in no frame."""
         while True:
             await asyncio.sleep(_LOOK)
             with suppress(TriggerFlowError, OSError, TimeoutError):
@@ -78,9 +79,9 @@ class Feed:
         async for frame in self._backend.frames(model.id, after=model.moment.number, follow=True):
             if frame.definition:
                 await self._draw(frame.definition)
-            told = model.take(frame)
-            if self._told is not None:
-                self._told(told, frame)
+            happened = model.take(frame)
+            if self._show is not None:
+                self._show(happened, frame)
             if frame.questions:
                 self._ask_soon()
             if self._sub_flows:
@@ -94,7 +95,7 @@ class Feed:
     async def _draw(self, definition: str) -> None:
         try:
             self.model.draw(await self._backend.drawing(self.model.flow, definition=definition))
-        except UnknownFlow:  # then a step is shown when it runs
+        except UnknownFlow:  # without a graph, steps are shown once they run
             if self._notice is not None:
                 self._notice("the graph is not in the store")
 
@@ -129,7 +130,7 @@ class Feed:
             self._children[id] = asyncio.ensure_future(self._follow_child(id, step))
 
     def _drop_ended(self) -> None:
-        """Drop the sub-flows that have ended and that no step shows: a loop can run a sub-flow without end."""
+        """Drop ended sub-flows that no step shows: a loop can run a sub-flow any number of times."""
         shown = {it.sub_flow for it in self.model.steps.values()}
         for id in [id for id, task in self._children.items() if task.done() and id not in shown]:
             del self._children[id]
@@ -137,7 +138,7 @@ class Feed:
 
     async def _follow_child(self, id: str, step: Step) -> None:
         child = Model(id)
-        for pause in (0.0, 0.1, 0.5, 2.0):  # it is created a little later than its step begins
+        for pause in (0.0, 0.1, 0.5, 2.0):  # its execution is created a little after its step begins
             await asyncio.sleep(pause)
             with suppress(TriggerFlowError):
                 feed = Feed(self._backend, child, notice=self._notice, sub_flows=True, depth=self._depth + 1)
@@ -146,7 +147,7 @@ class Feed:
                 return
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Cancel the tasks of the feed."""
         tasks = [*self._children.values(), *filter(None, (self._asking, self._looking))]
         for task in tasks:
             task.cancel()

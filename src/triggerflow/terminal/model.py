@@ -1,7 +1,7 @@
-"""What is shown of an execution: a fold of its frames, without a terminal.
+"""The model of `watch`: a fold of the frames of an execution, independent of the terminal.
 
-The steps of the graph, the runs in them, how far each for_each is, the text of the stream, and the axis of time. A
-frame costs the same however much has happened, so that tens of thousands of them open at once.
+It has the steps of the graph, the runs in them, the progress of each for_each, the text of the stream, and the axis of
+time. The cost of a frame does not grow with the number of frames before it, so that a long execution opens quickly.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,19 +15,19 @@ from . import safe
 from .axis import Axis
 from .stream import Entry, StreamText
 
-#: What a run does. queued: it has not begun; asking: it has a question, or its sub-flow does.
+#: What a run does. queued: it has not begun; asking: it, or its sub-flow, waits for an answer.
 Doing = Literal["queued", "running", "waiting", "backoff", "asking"]
 #: How a run has ended.
 Outcome = Literal["done", "failed", "cancelled", "asked"]
-#: The state of a step: what it does, or how its runs have ended; "idle": nothing has run.
+#: The state of a step: what one of its runs does, or how its runs have ended; idle: it has had no run.
 State = Literal["running", "backoff", "asking", "waiting", "queued", "failed", "cancelled", "done", "idle"]
-#: A step with several runs has the first of these states that one of them has.
+#: A step with several open runs has the first of these states that one of them has.
 DOING: tuple[Doing, ...] = ("running", "backoff", "asking", "waiting", "queued")
 #: How many spans of a step are kept.
 SPANS = 200
-#: How many recorded lists are kept until a for_each begins with them.
+#: How many recorded lists are kept for a for_each that may begin with one of them.
 _LISTS = 64
-#: At most so many moments of a step are looked at for one place on the axis.
+#: How many changes of a step's level are compared at most for one column of the axis.
 _SAMPLES = 32
 
 _PHASES: dict[str, Doing] = {"ready": "queued", "running": "running", "waiting": "waiting", "backoff": "backoff"}
@@ -35,14 +35,14 @@ _PHASES: dict[str, Doing] = {"ready": "queued", "running": "running", "waiting":
 _GIVES_VALUE = frozenset(("started", "completed", "emitted", "resumed", "state", "flow_data"))
 #: Boxes that are not shown as steps.
 _NO_STEP = frozenset(("point", "start", "gate", "collect", "result", "signal", "data", "error", "timer"))
-#: Boxes of those that are named at the steps that follow them.
+#: Those of them whose text becomes a label of the steps behind them.
 _FROM_OUTSIDE = frozenset(("signal", "data", "error", "timer"))
-#: Boxes through which a signal goes without a run.
+#: Boxes that a signal passes without a run.
 _NO_RUN = frozenset(("point", "gate", "collect", "opener", "choice"))
 
 
 class Span:
-    """A part of a run: an attempt, or a wait before, in or after one. `mark` says what has ended it."""
+    """A part of a run: an attempt, or a wait before, in or after one. `mark`: how it has ended."""
 
     __slots__ = ("attempt", "doing", "end", "mark", "start")
 
@@ -54,7 +54,7 @@ class Span:
 
 
 class Opening:
-    """One time that a for_each was entered, with the list that it got, as far as that is known."""
+    """One entry into a for_each (a block instance), with its list as far as that is known."""
 
     __slots__ = ("begun", "parent", "values")
 
@@ -64,7 +64,7 @@ class Opening:
 
 
 class Source:
-    """What a lazy source has given so far; `each` is the for_each that takes it, once that has begun with an item."""
+    """The values of a lazy source so far. `each`: the for_each that reads it, known from its first item on."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -83,30 +83,31 @@ class Item:
         self.number = opening.begun
         values = opening.values
         self.label = safe.value(values[self.number - 1], 200) if len(values) >= self.number else ""
-        #: how many runs, questions and items of inner for_each blocks it has that are open
+        #: how many open runs, questions, and items of inner for_each blocks it has
         self.runs = 0
         self.failed = self.over = False
-        #: by which ways it has entered the block
+        #: the ways (see `Each.entries`) by which it has entered the block
         self.entered: set[str] = set()
 
 
 class Each:
-    """A for_each: how many items it has, and how they have ended."""
+    """A for_each: how many items it has, how many have begun, and how they have ended."""
 
     def __init__(self, block: str, box: str, outer: "Each | None") -> None:
         self.block, self.box, self.outer = block, box, outer
         self.total = self.begun = self.done = self.failed = 0
-        #: whether the lists are known with which it was entered, and the lazy sources among them
+        #: whether the values of all its openings are known; and the lazy sources among them
         self.known = True
         self.sources: list[Source] = []
-        #: whether each item of a for_each right around it is a list of its items; that for_each is not counted
+        #: whether it begins directly behind the head of another for_each: the items of that one are lists of its items,
+        #: and only its own are counted
         self.flat = False
-        #: the items that are open, the oldest first
+        #: the open items, the oldest first
         self.open: dict[Item, None] = {}
         self.openings: dict[tuple[int, int], Opening] = {}
-        #: for each operator that can be the first for an item, the way by which it is reached
+        #: the operators that can be the first one of an item, each with its way: an item enters a way once
         self.entries: dict[str, str] = {}
-        #: the items that have begun with this frame
+        #: the items that have begun with the present frame
         self.fresh: list[Item] = []
 
     @property
@@ -116,7 +117,7 @@ class Each:
 
     @property
     def exact(self) -> bool:
-        """Whether `total` counts all items of what it was entered with."""
+        """Whether `total` is the number of all its items."""
         return self.known and all(it.done for it in self.sources)
 
 
@@ -131,22 +132,22 @@ class Run:
         self.doing: Doing = "queued"
         self.item: Item | None = None
         self.span: Span | None = None
-        #: how many questions its sub-flow asks
+        #: how many open questions its sub-flow has
         self.questions = 0
 
 
 class Step:
-    """A box of the graph, and what has run in it."""
+    """A box of the graph, with all that has run in it."""
 
     def __init__(self, key: str, name: str, shape: str) -> None:
         self.key, self.name, self.shape = key, safe.value(name, 100), shape
         self.depth = 0
-        #: what leads here, if that has a name: a case, a signal
+        #: the name of what leads here, if it has one: a case, a signal
         self.label = ""
         self.block: str | None = None
-        #: the for_each of whose items each comes through here
+        #: the for_each directly around it: each of its items passes here
         self.each: Each | None = None
-        #: the for_each that this box opens
+        #: the for_each that begins with this box
         self.opens: Each | None = None
         #: for a sub-flow: the name of its flow, and the id of its newest execution
         self.flow: str | None = None
@@ -155,12 +156,12 @@ class Step:
         self.open: dict[int, Run] = {}
         #: the open questions of runs that have ended, with the spans in which they wait
         self.asking: dict[str, Span] = {}
-        #: how runs have ended that were not done
+        #: the runs that have failed or were cancelled
         self.bad: dict[int, Outcome] = {}
         self.last: Outcome | None = None
         self.error = ""
         self.spans: deque[Span] = deque(maxlen=SPANS)
-        #: how many runs were at work, from which time on
+        #: the times at which the number of runs at work changed, and the numbers from then on
         self.times: list[float] = []
         self.levels: list[int] = []
         self.peak = 1
@@ -168,7 +169,7 @@ class Step:
 
     @property
     def state(self) -> State:
-        """What it does; if nothing, how its runs have ended, the worst first; that of a single run, how that has."""
+        """What its open runs do; without any, the worst outcome in a for_each, else the outcome of the last run."""
         for doing in DOING:
             if self.busy[doing] or (doing == "asking" and self.asking):
                 return doing
@@ -180,7 +181,7 @@ class Step:
 
     @property
     def total(self) -> int:
-        """How many runs it has, or will have as far as is known."""
+        """How many runs it has had, or will have as far as is known."""
         return max(self.begun, self.each.total if self.each is not None else 0)
 
     @property
@@ -189,25 +190,25 @@ class Step:
         return self.begun - len(self.open) - len(self.asking)
 
     def level(self, at: float, more: int) -> None:
-        """So many more runs are at work from now on."""
+        """Note that `more` further runs are at work from now on."""
         now = (self.levels[-1] if self.levels else 0) + more
         if self.times and self.times[-1] >= at:
             self.levels[-1] = now
         else:
-            # one frame ends a run and begins the next: only what holds for a while counts
+            # A frame can end a run and begin the next one: the level between the two does not count.
             self.peak = max(self.peak, self.levels[-1] if self.levels else 0)
             self.times.append(at)
             self.levels.append(now)
 
     def level_between(self, start: float, end: float) -> int:
-        """The most runs that were at work at once between two times; of very many changes some are looked at."""
+        """The most runs that were at work at once between two times, from a sample if there are very many changes."""
         first, last = bisect_right(self.times, start) - 1, bisect_left(self.times, end)
         pace = max((last - first) // _SAMPLES, 1)
         return max(self.levels[max(first, 0) : max(last, 1) : pace], default=0)
 
 
 class Happened(NamedTuple):
-    """One thing that a frame has told. Without `step` it is about the execution itself."""
+    """One thing that has happened with a frame. Without `step` it is about the execution itself."""
 
     what: str
     step: Step | None = None
@@ -218,7 +219,7 @@ class Happened(NamedTuple):
 
 
 class Question(NamedTuple):
-    """An open question as the frames tell it: the step and item that ask, and the span in which they wait."""
+    """An open question out of the frames: the step and item that ask, and the span in which they wait."""
 
     step: Step | None
     item: Item | None
@@ -227,7 +228,7 @@ class Question(NamedTuple):
 
 
 class Model:
-    """An execution as it is shown. Give it the drawing of its definition (`draw`), and each frame in order (`take`)."""
+    """The model of an execution. Give it the drawing of its definition (`draw`) and each frame in order (`take`)."""
 
     def __init__(self, id: str) -> None:
         self.id, self.flow = id, ""
@@ -243,7 +244,7 @@ class Model:
         #: the open questions of the execution and its sub-flows as the backend lists them
         self.questions: list[QuestionInfo] = []
         self.losses = self.retries = 0
-        #: the sub-flows that are watched as well, by the ids of their executions
+        #: the models of sub-flows that are watched as well, by the ids of their executions
         self.children: dict[str, Model] = {}
         self._busy = False
         #: how many runs are at work, and how many have a question
@@ -252,12 +253,12 @@ class Model:
         self._parents: dict[str, str | None] = {}
         self._each: dict[str, Each] = {}
         self._back: set[tuple[str, str]] = set()
-        #: of all runs in a for_each: its item and its step
+        #: the item and the step of each run in a for_each
         self._items: dict[int, tuple[Item, Step]] = {}
         self._lists: dict[int, list[Any]] = {}
-        #: for runs of conditions: the frame whose value they look at, and the run behind it
+        #: for runs of conditions: the frame with the value that they check, and the run that has made it
         self._behind: dict[int, tuple[int, int | None]] = {}
-        #: the lazy sources by the block instance that reads them, and by the frames that they gave items with
+        #: the lazy sources by the block instance that reads them, and by the frames that brought their items
         self._sources: dict[int, Source] = {}
         self._pulled: dict[int, Source] = {}
         self._touched: list[Item] = []
@@ -267,7 +268,7 @@ class Model:
 
     @property
     def status(self) -> str:
-        """The status: "waiting" also where only sub-flows are open, and they wait."""
+        """The status; also "waiting" while nothing but sub-flows is open and these wait for answers."""
         status = self.moment.status
         return "waiting" if status == "running" and not self._working and self._asking else status
 
@@ -277,7 +278,7 @@ class Model:
         return self.moment.status in FINAL_STATUSES
 
     def elapsed(self, now: float) -> float:
-        """Seconds since the start, up to the end."""
+        """The seconds since the start, at most up to the end."""
         return (self.last if self.ended else max(now, self.last)) - self.began if self.began else 0.0
 
     @property
@@ -295,7 +296,7 @@ class Model:
         return self._reason
 
     def open_runs(self) -> Iterator[Run]:
-        """The runs that are open, the oldest first, without conditions; of a sub-flow that is watched, its own ones."""
+        """The open runs, the oldest first, without conditions. A watched sub-flow gives its own runs instead."""
         for run in self.runs.values():
             child = self.children.get(run.sub_flow or "")
             if child is not None and child.runs:
@@ -314,7 +315,7 @@ class Model:
     # -- the graph -----------------------------------------------------------------------------------------------------
 
     def draw(self, drawing: Drawing) -> None:
-        """Take over the graph. Steps that were known by an operator keep what has run in them."""
+        """Take over a graph. A step whose operator was known before keeps its runs."""
         former, known = self._by_operator, self.steps
         self.flow = self.flow or safe.value(drawing.flow, 200)
         self.steps, self._by_operator, self._each = {}, {}, {}
@@ -393,7 +394,8 @@ class Model:
         leaving: dict[str, list[Any]],
         seen: set[str],
     ) -> None:
-        """The operators that can be the first for an item. Branches of which one is taken are one way."""
+        """Find the operators that can be the first one of an item. The branches of a `match` that takes one of them
+        count as one way."""
         seen.add(box.key)
         if box.shape == "choice" and box.lines[0].startswith("first"):
             way = way or box.key
@@ -413,7 +415,7 @@ class Model:
         return self._by_operator.get(operator)
 
     def _step_of(self, change: RunChange) -> Step:
-        """The step of a run. What has no box, such as a condition, has a step that is shown only if it fails."""
+        """The step of a run. What has no box, such as a condition, gets a step that is hidden unless it fails."""
         step = self._by_operator.get(change.operator)
         if step is None:
             step = self._by_operator[change.operator] = Step(f"?{change.operator}", change.chunk, "hidden")
@@ -422,19 +424,19 @@ class Model:
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def take(self, frame: Frame) -> list[Happened]:
-        """Go on to the moment after this frame, and tell what is new."""
+        """Advance to the moment after this frame, and return what has happened with it."""
         at, kind, record = frame.at, frame.kind, frame.record
         before = self.moment.status
         self.moment.take(frame)
-        told: list[Happened] = []
+        happened: list[Happened] = []
         if not self.began:
             self.began = self.last = at
             self._busy = True
             self.axis.turn(at, True)
         if frame.state is not None:
-            told += self._restart(frame)
+            happened += self._restart(frame)
         elif kind == "stream":
-            told += self._put(record)
+            happened += self._put(record)
         elif kind in _GIVES_VALUE and isinstance(record.get("value"), list):
             self._lists[frame.number] = record["value"]
             if len(self._lists) > _LISTS:
@@ -444,28 +446,28 @@ class Model:
         elif kind == "pulled":
             self._pull(frame)
         elif kind == "recovered" and self._is_loss(frame) and at > self.last:
-            self.axis.turn(self.last, False)  # nobody was at work, nobody knows since when
+            self.axis.turn(self.last, False)  # nothing was at work since the process was lost, at an unknown time
             self._busy = False
         if kind == "started":
             value = record.get("value")
-            told.append(Happened("started", None, "" if value is None else safe.value(value)))
+            happened.append(Happened("started", None, "" if value is None else safe.value(value)))
         elif kind == "emitted" and record.get("run") is None:
-            told.append(Happened("signal", None, safe.value(record.get("name"), 100)))
+            happened.append(Happened("signal", None, safe.value(record.get("name"), 100)))
         elif kind == "cancel_requested":
             self._reason = safe.value(record.get("reason", ""))
         elif kind == "retried":
-            told.append(Happened("retried"))
+            happened.append(Happened("retried"))
         begun: list[Happened] = []
         for change in frame.runs:
             if change.phase == "ended":
-                told += self._change(frame, change)
+                happened += self._change(frame, change)
             else:
                 begun += self._change(frame, change)
         for question in frame.questions:
-            told += self._ask(frame, question.id) if question.open else self._close(frame, question.id)
-        told += begun
+            happened += self._ask(frame, question.id) if question.open else self._close(frame, question.id)
+        happened += begun
         if frame.status in FINAL_STATUSES and before not in FINAL_STATUSES:
-            told.append(self._end(frame))
+            happened.append(self._end(frame))
         if self._touched:
             self._settle()
         self.last = at
@@ -473,12 +475,12 @@ class Model:
         if busy is not self._busy:
             self._busy = busy
             self.axis.turn(at, busy)
-        return told
+        return happened
 
     def _put(self, record: dict[str, Any]) -> Iterator[Happened]:
         item = record.get("item")
         if record.get("run") is None and isinstance(item, dict) and item.get("type") == "interrupt":  # pyright: ignore[reportUnknownMemberType]
-            return  # the engine's own, and told as a question
+            return  # an item of the engine about a question, which is shown as such
         entry, text = self.stream.add(item, record.get("run"), str(record.get("path", "")))
         yield Happened("stream", None, text, None, entry)
 
@@ -486,7 +488,7 @@ class Model:
         return any(it.run in self.runs and it.losses > self.runs[it.run].losses for it in frame.runs)
 
     def _restart(self, frame: Frame) -> list[Happened]:
-        """The frames before are gone: what is open now is all that is known."""
+        """Begin again with a frame of the whole state: only what is open then is known."""
         for run in list(self.runs.values()):
             self._finish(run, frame.at, "cancelled")
         self.asked.clear()
@@ -513,13 +515,13 @@ class Model:
         run = self.runs.get(change.run)
         if change.phase == "ended":
             return self._ended(frame, run) if run is not None else []
-        told: list[Happened] = []
+        happened: list[Happened] = []
         lost = False
         if run is None:
             run = self._begin(frame, change)
         elif change.losses > run.losses:
             lost = True
-            told.append(Happened("lost", run.step, f"attempt {run.attempt}: its process has ended", run.item))
+            happened.append(Happened("lost", run.step, f"attempt {run.attempt}: its process has ended", run.item))
             run.step.losses += 1
             self.losses += 1
             self._mark(run, "lost")
@@ -527,7 +529,7 @@ class Model:
             run.step.error = _said(frame.record.get("error"))
             wait = safe.duration(frame.record.get("retry_in") or 0.0)
             text = f"attempt {run.attempt}, again in {wait}: {run.step.error}"
-            told.append(Happened("retry", run.step, text, run.item))
+            happened.append(Happened("retry", run.step, text, run.item))
             run.step.retries += 1
             self.retries += 1
             self._mark(run, "retry")
@@ -536,14 +538,15 @@ class Model:
         run.attempt, run.losses = change.attempt, change.losses
         self._do(run, doing, frame.at)
         if begins and run.step.shape != "hidden":
-            told.append(Happened("running", run.step, f"attempt {run.attempt}" if run.attempt > 1 else "", run.item))
-        return told
+            text = f"attempt {run.attempt}" if run.attempt > 1 else ""
+            happened.append(Happened("running", run.step, text, run.item))
+        return happened
 
     def _begin(self, frame: Frame, change: RunChange) -> Run:
         step = self._step_of(change)
         run = self.runs[change.run] = step.open[change.run] = Run(change, step, frame.at)
         step.sub_flow = change.sub_flow or step.sub_flow
-        if change.run in step.bad:  # the execution was failed, and runs again
+        if change.run in step.bad:  # the failed execution was retried
             outcome = step.bad.pop(change.run)
             step.failed -= outcome == "failed"
             step.cancelled -= outcome == "cancelled"
@@ -562,7 +565,7 @@ class Model:
             run.span.mark = mark
 
     def _do(self, run: Run, doing: Doing, at: float) -> None:
-        """A run does something else from now on."""
+        """Note that a run does something else from now on."""
         span = run.span
         if span is not None:
             if span.doing == doing and not span.mark and span.attempt == run.attempt:
@@ -633,7 +636,7 @@ class Model:
     # -- for_each ------------------------------------------------------------------------------------------------------
 
     def _item_of(self, frame: Frame, change: RunChange, step: Step) -> Item | None:
-        """The item that a new run belongs to, which may begin with it."""
+        """The item of a new run, which may begin with this run; None outside of a for_each."""
         known = self._items.get(change.run)
         if known is not None:
             return known[0]
@@ -679,9 +682,9 @@ class Model:
         return item
 
     def _opening(self, each: Each, change: RunChange, parent: Item | None) -> Opening:
-        """The opening that a new item belongs to: the one that the same frame has caused."""
+        """The opening of a new item: the one that the same frame has caused."""
         cause, by = change.cause, change.by
-        while by is not None and by in self._behind:  # a condition has let the value through
+        while by is not None and by in self._behind:  # a condition has passed the value on
             cause, by = self._behind[by]
         source = self._pulled.get(cause)
         key = cause if source is None else id(source), id(parent)
@@ -699,7 +702,7 @@ class Model:
         return opening
 
     def _pull(self, frame: Frame) -> None:
-        """A lazy source has given items."""
+        """Take the items that a lazy source has given."""
         record = frame.record
         source = self._pulled[frame.number] = self._sources.setdefault(record["opening"], Source())
         items: list[Any] = record.get("items") or []
@@ -710,7 +713,7 @@ class Model:
 
     def _hold(self, item: Item) -> None:
         item.runs += 1
-        if item.over:  # it goes on: after a retry, or with a signal that came late
+        if item.over:  # it continues, after a retry or with a late signal
             item.over = False
             item.each.failed -= item.failed
             item.each.done -= not item.failed
@@ -724,8 +727,8 @@ class Model:
         self._touched.append(item)
 
     def _settle(self) -> None:
-        """After a frame: items of which nothing is open have ended."""
-        for item in self._touched:  # grows meanwhile
+        """After a frame: end the items of which nothing is open."""
+        for item in self._touched:  # the loop appends to the list
             item.each.fresh.clear()
             if item.runs or item.over:
                 continue
@@ -795,7 +798,7 @@ def _said(error: dict[str, Any] | None) -> str:
 
 
 def shown_steps(model: Model, depth: int = 0) -> Iterator[tuple[int, Model, Step]]:
-    """The steps in the order of the graph, those of watched sub-flows below theirs, with how deep they are."""
+    """The steps in the order of the graph, those of watched sub-flows below theirs, with their depth and model."""
     for step in model.steps.values():
         yield depth + step.depth, model, step
         child = model.children.get(step.sub_flow or "")

@@ -1,61 +1,37 @@
-"""Plain lines: one for each thing that happens, for pipes, logs and screens that take nothing else.
+"""Plain lines: one for each thing that happens, for pipes, logs and simple terminals.
 
-A line has the seconds since the start, a word for what has happened, the step and a text. It never changes once it is
-written, and depends on nothing but the frames (and the width).
+A line has the seconds since the start, a word for what has happened, the step and a text. It is never rewritten, and
+depends on the frames and the width only.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import TextIO
 
 from ..stores.protocol import FINAL_STATUSES
 from . import safe
+from .colours import COLOURS, paint
 from .model import Happened, Model
 from .stream import Entry
 
-#: How many columns a line has where nobody says how wide the screen is.
+#: How many columns a line has if neither the caller nor the terminal says.
 COLUMNS = 200
-#: From how many characters on a text of the stream is written that has no line feed.
+#: A text of the stream without a line feed is written once it has so many characters.
 _LONG = 120
 _WORD = 9
-#: The colours of the words, as numbers of ANSI.
-_COLOURS = {
-    "running": 36,
-    "done": 32,
-    "failed": 31,
-    "lost": 35,
-    "retry": 33,
-    "asked": 33,
-    "cancelled": 90,
-}
-#: What happens to an item of a for_each as it should; only the end of the item is told.
+#: The words for an item of a for_each that goes well; of these only the end of the item is written.
 _OF_ITEMS = frozenset(("running", "done"))
 
 
-def is_screen(file: TextIO | None) -> bool:
-    """Whether a file is a terminal."""
-    with suppress(ValueError, OSError):
-        return file is not None and file.isatty()
-    return False
-
-
-def has_colours(file: TextIO | None) -> bool:
-    """Whether to print colours: on a terminal, unless NO_COLOR is set or it is a dumb one."""
-    return is_screen(file) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 class Plain:
-    """Writes what happens as lines. Pieces of a text are held back up to a line feed, or to the next line."""
+    """Makes lines of what happens. Pieces of a streamed text are held back until a line feed, or until another line."""
 
     def __init__(self, model: Model, *, columns: int = COLUMNS, colour: bool = False, prefix: str = "") -> None:
         self._model, self._columns, self._colour, self._prefix = model, max(columns, 40), colour, prefix
         self._entry: Entry | None = None
         self._held = ""
 
-    def lines(self, told: list[Happened], at: float) -> Iterator[str]:
-        """The lines for what a frame has told."""
-        for it in told:
+    def lines(self, happened: list[Happened], at: float) -> Iterator[str]:
+        """The lines for what has happened with a frame."""
+        for it in happened:
             if it.what == "stream" and it.entry is not None:
                 yield from self._piece(it.entry, it.text, at)
                 continue
@@ -68,7 +44,7 @@ class Plain:
             yield self._line(at, word, it.step.name if it.step is not None else "", text)
 
     def flush(self, at: float) -> Iterator[str]:
-        """What is held back."""
+        """The line for the text that is held back."""
         if self._held and self._entry is not None:
             yield from self._stream(at, self._entry.label, self._held)
         self._held = ""
@@ -105,11 +81,10 @@ class Plain:
         return "  ".join(filter(None, (counted, f"#{item.number}", text, item.label)))
 
     def _line(self, at: float, word: str, name: str, text: str) -> str:
-        seconds = f"{max(at - self._model.began, 0.0):.2f}"
         room = 20 if self._columns > 100 else 14
-        head = f"{self._prefix}{seconds:>9}  "
+        head = f"{self._prefix}{safe.elapsed(at - self._model.began):>9}  "
         rest = f"{safe.fit(name, room)} {text}" if name else text
         line = safe.cut(f"{head}{word:{_WORD}}  {rest}".rstrip(), self._columns)
-        if self._colour and word in _COLOURS:
-            line = line.replace(word, f"\x1b[{_COLOURS[word]}m{word}\x1b[0m", 1)
+        if self._colour and word in COLOURS:
+            line = line.replace(word, paint(word, COLOURS[word]), 1)
         return line

@@ -1,7 +1,7 @@
-"""Text from outside made harmless for a terminal: one line, no control characters, and a known width in columns.
+"""Text from outside made harmless for a terminal: no control characters, and a known width in columns.
 
-Names, items and errors come from users and models. What could move the cursor, change colours or the direction of
-writing, or hide text, is shown as a visible sign or an escape.
+Names, items and errors come from users and models. A character that could move the cursor, change colours or the
+direction of writing, or hide text, is shown as a visible sign or an escape.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 
 #: More characters than this of one text are never looked at.
 LONGEST = 20_000
-#: Characters that stand on the one before them.
+#: The categories of characters that are drawn onto the one before them.
 _NO_COLUMN = ("Mn", "Me", "Mc")
-#: How many marks may stand on one character.
+#: How many of them a line keeps on one character.
 _MARKS = 2
 ELLIPSIS = "…"
-#: Signs that only join or vary others, whose width depends on the terminal: left out.
+#: Characters that only join or vary others are left out: the width of the result depends on the terminal.
 _JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f\u00ad\ufeff\u200b\u2060")
 _PICTURES = {"\n": "⏎", "\t": " ", "\r": "␍", "\x7f": "␡"}
 
@@ -38,18 +38,25 @@ def _shown(char: str) -> str:
     return " " if kind == "Zs" else char
 
 
-def line(text: str) -> str:
-    """A text as one harmless line; line feeds are shown as ⏎."""
-    text = text[:LONGEST]
+def harmless(text: str, keep: str = "\n\t") -> str:
+    """The whole text with signs and escapes for characters that control a terminal, except for those in `keep`."""
     if text.isascii() and text.isprintable():
         return text
-    found: list[str] = []
+    return "".join(char if char in keep else _shown(char) for char in text)
+
+
+def line(text: str) -> str:
+    """A text as one harmless line of at most `LONGEST` characters; line feeds are shown as ⏎."""
+    text = text[:LONGEST]
+    return text if text.isascii() and text.isprintable() else harmless("".join(_few_marks(text)), keep="")
+
+
+def _few_marks(text: str) -> Iterator[str]:
     marks = 0
     for char in text:
         marks = marks + 1 if char > "\x7f" and unicodedata.category(char) in _NO_COLUMN else 0
         if marks <= _MARKS:
-            found.append(_shown(char))
-    return "".join(found)
+            yield char
 
 
 def lines(text: str) -> list[str]:
@@ -124,6 +131,11 @@ def _short(it: Any, longest: int, deep: int = 0) -> Any:
     if isinstance(it, list):
         return [_short(part, longest, deep + 1) for part in it[: longest // 2]]  # pyright: ignore[reportUnknownVariableType]
     return it
+
+
+def elapsed(seconds: float) -> str:
+    """The time since the start of an execution, in seconds: 12.30."""
+    return f"{max(seconds, 0.0):.2f}"
 
 
 def duration(seconds: float) -> str:

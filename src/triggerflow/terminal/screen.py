@@ -1,8 +1,8 @@
-"""The screen as lines: what is where, for any size, without a terminal.
+"""The layout of the screen, as lines of text with styles, for any size and independent of the terminal.
 
-From top to bottom, or from 120 columns on in two columns: the header, the steps of the graph beside the axis of time,
-the runtime stream, and a place of fixed height for what matters most now: an open question, an error, the result, or
-what is running. A state is shown by a sign, a word and a colour.
+From top to bottom, or in two columns where there are 120 or more: the header, the steps of the graph beside the axis of
+time, the runtime stream, and a panel of fixed height for what matters most now: an open question, an error, the result,
+or what is running. A state is shown by a sign, a word and a colour.
 """
 
 import json
@@ -24,7 +24,7 @@ Panel = Literal["steps", "stream"]
 
 #: From which width on the screen has two columns.
 WIDE = 120
-#: The sign and the word of each state. Styles have the names of states.
+#: The sign and the word of each state. The styles have the names of the states.
 LOOK: dict[str, tuple[str, str]] = {
     "idle": ("·", ""),
     "queued": ("◌", "queued"),
@@ -43,11 +43,11 @@ LOOK: dict[str, tuple[str, str]] = {
 _STROKES = {"queued": "·", "running": "━", "waiting": "╌", "backoff": "┄", "asking": "╍"}
 _MARKS = {"retry": ("✗", "backoff"), "lost": ("↯", "lost"), "failed": ("✗", "failed"), "cancelled": ("⊘", "cancelled")}
 _LEVELS = "▁▂▃▄▅▆▇█"
-#: The order in which the states of the steps of a block count.
+#: A block has the first of these states that one of its steps has.
 _WORST: tuple[State, ...] = (*DOING, "failed", "cancelled", "done")
-#: Times since the epoch are exact to a part of a microsecond: what is that near to the next column is in it.
+#: Times have rounding errors: a place that is so near to the next column, in columns, counts as in it.
 _SLACK = 1e-3
-#: A row with more runs than this shows how many are at work at once.
+#: A row with more runs than this is drawn as the number of runs at work at once.
 _FEW = 6
 
 
@@ -57,18 +57,18 @@ class View:
 
     #: the number of the chosen step, None if none is
     chosen: int | None = None
-    #: the first step that is shown, and how many lines of the stream are below its last one
+    #: the number of the first step shown; and by how many lines the stream is scrolled back
     top: int = 0
     back: int = 0
     panel: Panel = "steps"
     #: the number of the open question that is shown
     question: int = 0
-    #: what is said in the second line, such as that the store does not answer
+    #: a text for the second line, such as that the store does not answer
     notice: str = ""
 
 
 class Row(NamedTuple):
-    """A step as it is shown: how deep it is, and the execution that it belongs to."""
+    """A step as it is shown: its depth, and the model of its execution."""
 
     depth: int
     model: Model
@@ -104,14 +104,14 @@ def screen(model: Model, view: View, width: int, height: int, now: float) -> lis
 
 
 def _heights(steps: int, room: int) -> tuple[int, int]:
-    """In one column: the heights of the steps, and of what matters now."""
+    """For one column: the heights of the steps and of the lowest panel."""
     low = min(max(room // 3, 3), 10)
     least = 4 if room - low > 8 else 2
     return max(min(steps + 1, room - low - least), 2), low
 
 
 def reach(view: View, steps: int, width: int, height: int) -> int:
-    """The first step to show so that the chosen one is seen."""
+    """The number of the first step to show, so that the chosen one is visible."""
     room = max(height - 3, 3)
     shown = (room if width >= WIDE else _heights(steps, room)[0]) - 1
     if view.chosen is None or steps <= shown:
@@ -121,7 +121,7 @@ def reach(view: View, steps: int, width: int, height: int) -> int:
 
 
 def text(lines: Iterable[Line]) -> list[str]:
-    """The lines without their styles, and without blanks at their ends."""
+    """The lines without styles and trailing blanks."""
     return ["".join(part for part, _ in line).rstrip() for line in lines]
 
 
@@ -129,7 +129,7 @@ def text(lines: Iterable[Line]) -> list[str]:
 
 
 def header(model: Model, view: View, width: int, now: float) -> list[Line]:
-    """Flow, id, status and time; below, counts, or what is wrong."""
+    """Two lines: flow, id, status and time; then counts, or what is wrong."""
     status = model.status
     look = "asking" if status == "waiting" and model.asked else status
     sign, word = LOOK[look]
@@ -240,7 +240,7 @@ def _name(row: Row, width: int, chosen: bool) -> Line:
 
 
 def _state(row: Row) -> State:
-    """The state of a row; that of a block is the worst of the steps in it."""
+    """The state of a row; for a block, out of the states of the steps in it."""
     step = row.step
     if step.shape not in ("opener", "choice"):
         return step.state
@@ -265,7 +265,7 @@ def _inside(row: Row, among: Sequence[State] = _WORST, otherwise: State = "idle"
 
 
 def _facts(row: Row, width: int, now: float) -> Line:
-    """The word of the state, and a count or a time."""
+    """The word for the state, and a count or a duration."""
     step, state = row.step, _state(row)
     word = LOOK[state][1]
     bad = 0
@@ -288,7 +288,7 @@ def _facts(row: Row, width: int, now: float) -> Line:
 
 
 def _time_of(step: Step, now: float) -> float:
-    """For how long its newest run has been open, or was."""
+    """The time from the first span that is not queued to the end of the last one, or to now."""
     spans = [it for it in step.spans if it.doing != "queued"]
     if not spans:
         return 0.0
@@ -300,7 +300,7 @@ def _time_of(step: Step, now: float) -> float:
 
 
 def _axis_line(model: Model, whole: float, width: int, now: float) -> Line:
-    """Labels of times; ≈ stands where an idle time was shortened, with how long it was."""
+    """The labels of the axis: times, and ≈ with its length where an idle time is shortened."""
     cells = [" "] * width
     taken = [False] * (width + 1)
 
@@ -317,7 +317,7 @@ def _axis_line(model: Model, whole: float, width: int, now: float) -> Line:
     step = tick(whole, width)
     begin = 0.0
     for gap in [*gaps, Gap(whole, whole, 0.0)]:
-        # between two gaps the axis goes as the clock does
+        # between two gaps the axis runs as the clock does
         past = model.axis.time(begin) - model.began
         for number in range(math.ceil(past / step - 1e-6), math.ceil((past + gap.start - begin) / step - 1e-6)):
             put(_column(begin + number * step - past, whole, width), _tick(number * step))
@@ -336,7 +336,7 @@ def _column(place: float, whole: float, width: int) -> int:
 
 
 def _bar(main: Model, row: Row, width: int, whole: float, now: float) -> Line:
-    """The runs of a step on the axis; for the head of a for_each, how far it is."""
+    """The runs of a step on the axis; for the head of a for_each, its progress."""
     step = row.step
     if step.opens is not None and step.opens.begun:
         return _progress(row, width)
@@ -373,11 +373,11 @@ def _draw_span(
 
 
 def _density(main: Model, step: Step, width: int, whole: float, now: float) -> Line:
-    """How many runs are at work at once, at their most within each column."""
+    """For each column, the largest number of runs at work at once."""
     times = step.times
     if not times:
         return []
-    most = 1 << (max(step.peak, step.levels[-1]) - 1).bit_length()  # it grows by doubling, so that rows keep their look
+    most = 1 << (max(step.peak, step.levels[-1]) - 1).bit_length()  # a power of 2, so that the scale changes seldom
     first, last = _column(main.axis.place(times[0]), whole, width), _column(main.axis.place(now), whole, width)
     style = "running" if step.state in DOING else "failed" if step.state == "failed" else "done"
     cells: list[Part] = [(" ", "")] * first
@@ -424,7 +424,7 @@ def stream_panel(model: Model, view: View, width: int, height: int) -> list[Line
 
 
 def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, height: int, now: float) -> list[Line]:
-    """A question, an error, the result, or what is running; or the step that was chosen."""
+    """The lowest panel: the chosen step, else a question, an error, the result, or what is running."""
     if view.chosen is not None and view.chosen < len(steps):
         title, lines = _about_step(steps[view.chosen], width, now)
     elif model.questions and not model.ended:
@@ -441,7 +441,7 @@ def focus_panel(model: Model, steps: Sequence[Row], view: View, width: int, heig
 
 
 def question_of(questions: Sequence[QuestionInfo], number: int) -> tuple[int, QuestionInfo]:
-    """The question with this number; they go round."""
+    """The question with this number, modulo how many there are."""
     number %= len(questions)
     return number, questions[number]
 

@@ -1,16 +1,16 @@
-"""The runtime stream as text: what a model writes piece by piece is put together; the rest has lines of its own."""
+"""The runtime stream as text: the pieces of a model's answer are joined; any other item has lines of its own."""
 
 from collections import deque
 from typing import Any, cast
 
 from . import safe
 
-#: How many entries are kept, and how many characters of one.
+#: How many entries are kept, and how many characters of each.
 KEPT, LONGEST = 500, 10_000
 
 
 class Entry:
-    """Consecutive items that make one text, or one item that is none. `who` is the sub-flow that it comes from."""
+    """Consecutive items that make one text, or one item of another kind. `who`: the path of the sub-flow it is from."""
 
     __slots__ = ("_pieces", "_size", "keys", "pieces_of", "who")
 
@@ -21,7 +21,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The whole text, or its end."""
+        """The text, or the last `LONGEST` characters of it."""
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)[-LONGEST:]]
             self._size = len(self._pieces[0])
@@ -29,14 +29,14 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What stands before the text: the other keys of its items, such as the field that a model writes."""
+        """The text before the entry: the sub-flow, and a name out of its items, such as the field of an answer."""
         if not self.keys:
             return self.who
         named = next((str(self.keys[it]) for it in ("path", "field", "name", "type") if self.keys.get(it)), "")
         return " ".join(filter(None, (self.who, safe.value(named, 60))))
 
     def add(self, text: str) -> None:
-        """One more piece."""
+        """Append a piece."""
         self._pieces.append(text)
         self._size += len(text)
         if self._size > 4 * LONGEST:
@@ -55,7 +55,7 @@ class StreamText:
         self.count = 0
 
     def add(self, item: Any, run: int | None, path: str) -> tuple[Entry, str]:
-        """Add an item. Returns the entry that it belongs to, and what it adds to its text."""
+        """Add an item of a run. Returns the entry that it went into, and the text that it added."""
         self.count += 1
         who = safe.value(path, 100)
         last = self.entries[-1] if self.entries else None
@@ -79,11 +79,11 @@ class StreamText:
         return entry, text
 
     def height(self, columns: int) -> int:
-        """About how many lines it has in so many columns, or more."""
+        """An upper estimate of the number of lines at this width."""
         return sum(len(entry.text) // max(columns // 2, 1) + entry.text.count("\n") + 1 for entry in self.entries)
 
     def lines(self, columns: int, count: int) -> list[tuple[str, str]]:
-        """The last lines, wrapped, each with the label of its entry where that begins."""
+        """The last `count` lines at this width, each with its label: blanks after the first line of an entry."""
         found: list[tuple[str, str]] = []
         for entry in reversed(self.entries):
             label = entry.label
@@ -104,9 +104,9 @@ class StreamText:
 
 
 def _is_message(text: str, last: Entry) -> bool:
-    """Whether a text that follows another one is a message of its own, not a piece of what a model writes.
+    """Whether a text after another one is a message of its own, not the next piece of a model's answer.
 
-    Pieces of models are parts of words, or words with the blank before them.
+    The pieces of models are parts of words, or words with the blank before them.
     """
     if last.ends_with_space():
         return False

@@ -1,6 +1,6 @@
-"""What the HTTP server and its clients agree on: the routes, the events of streams, and errors.
+"""The protocol between the HTTP server and its clients: the routes, the events of streams, and errors.
 
-See `routes.ROUTES`, `events` and `problems`; docs/guide/serving.md describes the same for people.
+See `routes.ROUTES`, `events` and `problems`; docs/guide/serving.md is the description for users.
 """
 
 from .agui import AgentInput, ResumeEntry

@@ -1,18 +1,19 @@
-"""Server-sent events, as bytes and from bytes.
+"""Encoding and decoding of server-sent events.
 
-The names of events, and what their data is (JSON):
+The names of the events, and their data (JSON):
 
 * `frame` (id: its number): a `Frame`; `item` (id: its number): an `Item`;
 * `changes` (id: the cursor): a `ChangesInfo`. In a stream that also has the frames of an execution, the id of each
   event is `<number of the last frame>:<cursor>`;
-* `started`: the `ExecutionInfo` of what a call has started; `result`: its `ResultInfo`;
-* `resync` `{"after": n}`: what the reader asked for is gone. Read anew what it shows, and go on after `n`;
-* `end` `{"status": s}`: no more comes, do not connect again. `s` is the status of the execution, which may go on when
-  only its stream has ended;
-* `error`: a `Problem`, and the stream ends. With `again`, connect again (to another server, if there is one) with the
-  id of the last event.
+* `started`: the `ExecutionInfo` of the execution that the call has started; `result`: its `ResultInfo`;
+* `resync` `{"after": n}`: the server does not have what the client asked for. The client reads anew all that it shows;
+  the stream continues after `n`;
+* `end` `{"status": s}`: the last event; do not connect again. `s` is the status of the execution, which may still run
+  if only its runtime stream has ended;
+* `error`: a `Problem`, and the last event. If its `again` is true, connect again (to another server, if there is one)
+  with the id of the last event.
 
-A stream that ends without `end` or `error` was cut: connect again with the id of the last event.
+If a stream ends without `end` or `error`, the connection was lost: connect again with the id of the last event.
 """
 
 from typing import NamedTuple
@@ -22,16 +23,16 @@ RESYNC, END, ERROR = "resync", "end", "error"
 
 #: The content type of a stream of events.
 EVENT_STREAM = "text/event-stream"
-#: How many bytes of one event a decoder takes.
+#: The default for the largest event of a decoder, in bytes.
 MAX_EVENT = 64 * 1024 * 1024
 
 
 class EventTooLarge(ValueError):
-    """An event has more bytes than its reader takes."""
+    """An event is larger than the limit of its decoder."""
 
 
 class Event(NamedTuple):
-    """One event. `id` is that of the newest event that had one, "" before."""
+    """One event. `id` is that of the newest event that had one, "" before the first."""
 
     event: str
     data: str
@@ -39,7 +40,7 @@ class Event(NamedTuple):
 
 
 def encode_event(event: str, data: bytes, id: str | int | None = None) -> bytes:
-    """One event; `data` is JSON on one line. Several of them can be sent in one piece."""
+    """The bytes of one event; they can be concatenated. `data` is JSON on one line. Raises `ValueError`."""
     number = b"" if id is None else b"id: %b\n" % str(id).encode()
     if b"\n" in data or b"\r" in data or number.count(b"\n") > 1 or b"\r" in number or b"\0" in number:
         raise ValueError("the data of an event is one line, and so is its id")
@@ -47,19 +48,19 @@ def encode_event(event: str, data: bytes, id: str | int | None = None) -> bytes:
 
 
 def encode_comment(text: str = "", retry: int | None = None) -> bytes:
-    """A comment, which readers skip: a heart-beat. `retry` tells in how many ms to connect again."""
+    """The bytes of a comment, which readers skip. `retry`: after how many milliseconds a reader should reconnect."""
     return b":%b\n%b\n" % (text.encode(), b"" if retry is None else b"retry: %d\n" % retry)
 
 
 class EventDecoder:
-    """Makes events of the pieces of a stream, wherever it was cut into pieces.
+    """Decodes a stream of events from pieces, which may end anywhere, also within a character.
 
     Raises `EventTooLarge` for an event, or a line, of more than `limit` bytes.
     """
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
-        #: the line that has not ended, in the pieces in which it came
+        #: the pieces of the line that has not ended yet
         self._rest: list[bytes] = []
         self._size = 0
         self._begun = False
@@ -67,7 +68,7 @@ class EventDecoder:
         self._event = ""
         self._data: list[str] = []
         self._id = ""
-        #: in how many milliseconds to connect again, if the server has said so
+        #: after how many milliseconds to reconnect, if the server has said so
         self.retry: int | None = None
 
     @property
@@ -76,7 +77,7 @@ class EventDecoder:
         return self._id
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Take a piece, and return the events that are whole now. Comments give none."""
+        """Take the next piece, and return the events that are complete with it. Comments give none."""
         if self._after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
             self._after_cr = False

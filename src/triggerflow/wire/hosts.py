@@ -1,4 +1,4 @@
-"""Names of this machine: who calls it by one of these, or listens on one, stays on it."""
+"""Which host names and addresses are local: connections to them do not leave this machine."""
 
 from ipaddress import ip_address
 

@@ -1,4 +1,4 @@
-"""Errors over HTTP: problem+json (RFC 9457) of exceptions, and exceptions of problem+json."""
+"""Errors over HTTP: exceptions as problem+json (RFC 9457), and back."""
 
 from http import HTTPStatus
 from typing import Any
@@ -14,15 +14,15 @@ PROBLEM = "application/problem+json"
 
 
 class NotAllowed(errors.UsageError):
-    """The server does not take this call with this token: there is none, it is wrong, or its scope is too small."""
+    """The server refuses the call: the token is missing or not valid, or does not grant what the call needs."""
 
 
 class Busy(errors.TriggerFlowError):
-    """The server takes no more of these now: it has too many streams or calls, or it stops. Try again, or elsewhere."""
+    """The server has as many streams or calls as it allows, or is stopping. Try again, or use another server."""
 
 
 class Problem(Shape, frozen=True):
-    """An error as a server answers it (RFC 9457), with the `code` of `error_info` and whether to try again."""
+    """An error in an answer (RFC 9457), with the `code` of `error_info`. `again`: whether to try again later."""
 
     status: int
     code: str
@@ -71,8 +71,10 @@ STATUS: dict[str, int] = {
     "execution_timed_out": 500,
     "internal": 500,
 }
+#: The statuses with which a proxy answers for a server that it cannot reach now.
+GATEWAY = frozenset((408, 429, 502, 503, 504))
 _CLASSES: dict[str, type[Exception]] = {
-    # several classes share a code: the first one in `CODES` stands for it
+    # of classes that share a code, the first one in `CODES` is used
     **{code: kind for kind, code in reversed(CODES.items()) if issubclass(kind, Exception)},
     "no_token": NotAllowed,
     "not_allowed": NotAllowed,
@@ -99,10 +101,10 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def error_of(status: int, body: bytes) -> Exception:
-    """The exception that an answer stands for: of the class that the same call raises in process, if that is known.
+    """The exception for an answer: of the class that the same call raises in process, if its code is known.
 
-    An answer that is not a problem (of a proxy, say) gives `StoreUnavailable` for the statuses of a gateway, and
-    `BadRequest` or `InternalError` for others.
+    An answer without a problem, for example of a proxy, gives `NotAllowed` for 401 and 403, `StoreUnavailable` for the
+    statuses in `GATEWAY`, and `BadRequest` or `InternalError` for others.
     """
     try:
         found = msgspec.json.decode(body, type=Problem)
@@ -110,14 +112,14 @@ def error_of(status: int, body: bytes) -> Exception:
         text = f"the server has answered with status {status}, and no problem+json"
         if status in (401, 403):
             return NotAllowed(text)
-        if status in (408, 429, 502, 503, 504):
+        if status in GATEWAY:
             return errors.StoreUnavailable(text)
         return BadRequest(text) if status < 500 else errors.InternalError(text)
     return error_of_problem(found)
 
 
 def error_of_problem(found: Problem) -> Exception:
-    """The exception of a problem. Codes that this version does not know give the class that fits the status."""
+    """The exception for a problem. An unknown code gives `BadRequest` or `InternalError`, depending on the status."""
     kind = _CLASSES.get(found.code)
     if kind is None:
         kind = BadRequest if found.status < 500 else errors.InternalError

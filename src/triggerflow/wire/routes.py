@@ -1,4 +1,4 @@
-"""The routes: what each of them takes and gives. The server, its OpenAPI and the client are made of this one table.
+"""The table of routes, from which the server, its OpenAPI document and the client are made.
 
 Parts of a path are percent-encoded, "/" too (the id of a sub-flow has some): `path_to` makes a path, `find` reads one.
 Values of queries are texts: times and waits are seconds, numbers are decimal, flags are "true" or "false".
@@ -10,24 +10,24 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from ..backend import MAX_PAGE, MAX_WAIT
 from ..backend import shapes as s
 from ..backend.shapes import Action, Reuse, Shape
 from .agui import AgentInput
 
-#: What all paths but those of the operator begin with.
+#: The prefix of all paths except those for operators (/health, /ready, /metrics, /openapi.json).
 API = "/api"
 
-#: read: it changes nothing; act: it does; open: it needs no token.
+#: The scope that a token needs. read: for what changes nothing; act: for changes; open: no token is needed.
 Scope = Literal["read", "act", "open"]
-#: json: one answer; pages: JSON pages, or events with `Accept: text/event-stream`; events: only those; bytes: a file;
-#: text: plain text.
+#: The kind of answer. json: one document; pages: pages of JSON, or events with `Accept: text/event-stream`; events:
+#: only events; bytes: a file; text: plain text.
 Kind = Literal["json", "pages", "events", "bytes", "text"]
-#: statuses, labels: may come several times.
+#: The type of a query parameter. Only statuses and labels may be repeated.
 QueryKind = Literal["text", "count", "number", "flag", "statuses", "labels", "mode"]
 
 IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER = "Idempotency-Key", "Last-Event-ID", "Prefer"
-#: The label with the `Idempotency-Key` (a digest of it) of the start of an execution: the server sets it, so that who
-#: shows labels to people leaves it out.
+#: The label in which the server keeps a digest of the `Idempotency-Key` of a start. It is not shown to people.
 KEY_LABEL = "idempotency-key"
 
 
@@ -42,7 +42,7 @@ class Query(NamedTuple):
 
 
 class StartBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """What to start: see `Backend.start`."""
+    """The arguments of `Backend.start`, except the flow."""
 
     value: Any = None
     id: str | None = None
@@ -52,7 +52,7 @@ class StartBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_d
 
 
 class ForkBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Where to fork an execution, and what to change: see `Backend.fork`."""
+    """The arguments of `Backend.fork`; `id` is its `new_id`."""
 
     at: int
     id: str | None = None
@@ -61,14 +61,14 @@ class ForkBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
 
 
 class FramesPage(Shape, frozen=True):
-    """Some frames. `next` is the `after` of the next page, None if there are no more now."""
+    """A page of frames. `next` is the `after` of the next page, None if there are no more at present."""
 
     frames: list[s.Frame]
     next: int | None = None
 
 
 class ItemsPage(Shape, frozen=True):
-    """Some stream items. `next` is the `after` of the next page, None if there are no more now."""
+    """A page of stream items. `next` is the `after` of the next page, None if there are no more at present."""
 
     items: list[s.Item]
     next: int | None = None
@@ -83,20 +83,20 @@ class AccessInfo(Shape, frozen=True):
 
 
 class Health(Shape, frozen=True):
-    """The process answers."""
+    """The answer of a process that is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(Shape, frozen=True):
-    """Whether the server can read its store, and does not stop."""
+    """Whether the server can read its store; `reason` says why not."""
 
     ready: bool
     reason: str = ""
 
 
 class Route(NamedTuple):
-    """One route. `name` is its operation id; `calls` the method of `Backend` behind it, `act` with `action`."""
+    """One route. `name` is its operation id; `calls` is the method of `Backend` behind it, with `action` for "act"."""
 
     name: str
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -110,7 +110,7 @@ class Route(NamedTuple):
     kind: Kind = "json"
     action: type[Action] | None = None
     status: int = 200
-    #: whether it takes an `Idempotency-Key`
+    #: whether it accepts an `Idempotency-Key`
     keyed: bool = False
 
     @property
@@ -121,14 +121,14 @@ class Route(NamedTuple):
 
 _TEXT = 512
 _AFTER = Query("after", "text", "`next` of the page before", 1, 2048)
-_LIMIT = Query("limit", "count", "how many there are on a page", 1, 1000)
-_NUMBER = Query("after", "count", "begin after this number; `Last-Event-ID` counts more", 0, 2**53)
-_PAGE = Query("limit", "count", "how many there are on a page of JSON at most", 1, 1000)
+_LIMIT = Query("limit", "count", "the size of a page", 1, MAX_PAGE)
+_NUMBER = Query("after", "count", "begin after this number; `Last-Event-ID` overrides it", 0, 2**53)
+_PAGE = Query("limit", "count", "the size of a page of JSON", 1, MAX_PAGE)
 _SINCE = Query("since", "number", "created at this time (seconds since the epoch) or later")
 _UNTIL = Query("until", "number", "created before this time (seconds since the epoch)")
 _FLOW = Query("flow", "text", "only those of this flow", 1, _TEXT)
 _DEFINITION = Query("definition", "text", "the fingerprint of a definition of the flow", 1, _TEXT)
-_ACT_WAIT = Query("wait", "number", "how many seconds to wait for whoever runs the execution", 1, 300)
+_ACT_WAIT = Query("wait", "number", "how many seconds to wait for the process that runs the execution", 1, MAX_WAIT)
 
 
 def _action(name: str, method: Literal["POST", "PUT", "DELETE"], path: str, action: type[Action], about: str) -> Route:
@@ -163,14 +163,14 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "start", "POST", f"{API}/flows/{{flow}}/executions", "act", "start", s.ExecutionInfo,
-        "Start an execution. With `Prefer: wait=30` the answer (status 200) is its result, as of /result; its path is "
-        "in the header Location either way.",
+        "Start an execution. With `Prefer: wait=30` the answer (status 200) is that of /result. The header Location "
+        "has the path of the execution.",
         body=StartBody, status=201, keyed=True,
     ),
     Route(
         "run", "POST", f"{API}/flows/{{flow}}/run", "act", "start", None,
-        "Start an execution and follow its stream: events `started`, `item` ..., `result`, `end`. After a break go on "
-        "at its /stream.",
+        "Start an execution and follow its stream: events `started`, `item` ..., `result`, `end`. After a break use "
+        "its /stream.",
         body=StartBody, kind="events", keyed=True,
     ),
     Route(
@@ -190,21 +190,21 @@ ROUTES: tuple[Route, ...] = (
     Route("get", "GET", f"{API}/executions/{{id}}", "read", "get", s.ExecutionInfo, "One execution, as in the list."),
     Route(
         "frames", "GET", f"{API}/executions/{{id}}/frames", "read", "frames", FramesPage,
-        "The frames of an execution, in pages, or as events that go on until it ends.", (_NUMBER, _PAGE), kind="pages",
+        "The frames of an execution, in pages, or as events until it ends.", (_NUMBER, _PAGE), kind="pages",
     ),
     Route(
         "stream", "GET", f"{API}/executions/{{id}}/stream", "read", "stream", ItemsPage,
-        "The runtime stream of an execution, in pages, or as events that go on until it ends.",
+        "The runtime stream of an execution, in pages, or as events until it ends.",
         (_NUMBER, _PAGE, Query("compact", "flag", "merge items that differ only in a text")), kind="pages",
     ),
     Route(
         "state", "GET", f"{API}/executions/{{id}}/state", "read", "state_at", s.StateInfo,
         "The state of an execution, now or at a moment.",
-        (Query("at", "count", "the number of the frame after which", 0, 2**53),),
+        (Query("at", "count", "the number of the last frame to include", 0, 2**53),),
     ),
     Route(
         "result", "GET", f"{API}/executions/{{id}}/result", "read", "result", s.ResultInfo,
-        "The result of an execution.", (Query("wait", "number", "how many seconds to wait for its end", 0, 300),),
+        "The result of an execution.", (Query("wait", "number", "how many seconds to wait for its end", 0, MAX_WAIT),),
     ),
     Route(
         "diff", "GET", f"{API}/executions/{{id}}/diff/{{other}}", "read", "diff", s.DifferenceInfo,
@@ -237,9 +237,9 @@ ROUTES: tuple[Route, ...] = (
         "events", "GET", f"{API}/events", "read", "changes", None,
         "Which executions have changed, as events `changes`; with `execution` also its frames, in the same stream.",
         (
-            Query("after", "text", "the cursor after which; without one: from now on", 1, 2048),
+            Query("after", "text", "the last cursor that the reader has; without it, changes from now on", 1, 2048),
             Query("execution", "text", "also the frames of this execution", 1, 2048),
-            Query("frames", "count", "the number of the frame after which its frames begin", 0, 2**53),
+            Query("frames", "count", "the number of the last frame that the reader has", 0, 2**53),
         ),
         kind="events",
     ),
@@ -250,9 +250,9 @@ ROUTES: tuple[Route, ...] = (
         body=AgentInput, kind="events",
     ),
     Route("health", "GET", "/health", "open", "", Health, "Whether the process answers."),
-    Route("ready", "GET", "/ready", "open", "", Ready, "Whether the server can do its work; status 503 if not."),
-    Route("metrics", "GET", "/metrics", "read", "", None, "Numbers for Prometheus.", kind="text"),
-    Route("openapi", "GET", "/openapi.json", "open", "", dict[str, Any], "This description."),
+    Route("ready", "GET", "/ready", "open", "", Ready, "Whether the server can read its store; status 503 if not."),
+    Route("metrics", "GET", "/metrics", "read", "", None, "Metrics for Prometheus.", kind="text"),
+    Route("openapi", "GET", "/openapi.json", "open", "", dict[str, Any], "This document."),
 )  # fmt: skip
 
 #: The route of each action.

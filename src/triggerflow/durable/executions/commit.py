@@ -34,7 +34,7 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str], hub: Hub) -> None:
         self.store = store
-        #: tells about changes of the store, by this process or another one
+        #: reports changes of the store, by this process or another one
         self.hub = hub
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
@@ -160,8 +160,8 @@ class StoreSession:
             await view.refresh()
 
     async def _take_shared(self, batch: list[tuple[CommitBuffer, Append]], newest: Mapping[str, int]) -> None:
-        """Bring the views of shared data up to what a commit has told: what it starts has to see that. Raises
-        `StoreError`."""
+        """Bring the views of shared data up to the newest changes that a commit has reported: the chunks that it starts
+        have to see these. Raises `StoreError`."""
         for view in list(self._views.values()):
             number, flow = newest.get(view.flow, 0), view.flow
             if number <= view.number:
@@ -177,7 +177,7 @@ class StoreSession:
                 shared.written()
 
     def shared_view(self, program: Program) -> SharedView:
-        """What this process knows of the shared data of a flow."""
+        """The view of this process on the shared data of a flow."""
         key = (program.name, id(program.types))
         view = self._views.get(key)
         if view is None:
@@ -234,8 +234,8 @@ def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBu
 
 
 class _PerStore:
-    """What is remembered for each store object: its session and its hub, if they are in use, its last owner, and the
-    fingerprints of the definitions that it has stored as that owner.
+    """The data for each store object: its session and its hub, if they are in use, its last owner, and the fingerprints
+    of the definitions that it has stored as that owner.
 
     It must not refer to the store, which would never be freed otherwise.
     """

@@ -151,7 +151,7 @@ async def _append_marks(session: StoreSession, trees: list[list[Append]]) -> Non
 async def before_closing(session: StoreSession) -> Collection[str]:
     """The store is about to be closed: stop the executions that run here, and give them back.
 
-    Returns the ids of those whose chunks have not stopped: nobody else may have them before the lease ends.
+    Returns the ids of those whose chunks have not stopped: these keep their owner until the lease ends.
     """
     await session.round_ended(CLOSING_SECONDS)
     roots = {

@@ -1,4 +1,4 @@
-"""The owner's side of requests: performs what other processes ask of the executions that run in this one.
+"""The owner's side of requests: performs the requests of other processes to the executions that run in this one.
 
 The reply to a request is in the same commit as the records that the request has caused. So it is performed once: if
 this process dies before the commit, the next owner finds the request as it was, and after it the next owner finds the
@@ -44,8 +44,8 @@ class Inbox:
         self._replied: set[str] = set()
         self._looking = asyncio.Lock()
         self._next_look: asyncio.Task[None] | None = None
-        #: executions of which nobody knows yet who has changed them, with the number of commits that had succeeded here
-        #: before; and the timer after which this process finds out
+        #: changed executions that another owner may have taken, with the number of commits that had succeeded here
+        #: before the change; and the timer after which `_verify_all` checks them
         self._to_verify: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -76,7 +76,7 @@ class Inbox:
         self._replied.update(reply.request for reply in replies)
 
     def forget(self, buffer: CommitBuffer) -> None:
-        """The execution of this buffer was suspended: its next owner performs what it was asked for."""
+        """Drop the requests of a suspended execution: its next owner performs them."""
         for id in [id for id, its in self._begun.items() if its is buffer]:
             del self._begun[id]
 
@@ -179,8 +179,8 @@ class Inbox:
         buffer.reply(write_error(request.id, error, execution.runtime, execution.now()))
 
     async def _abandon(self, request: Request) -> None:
-        """A request for an execution that this store owns, and of which nothing is left in this process: its handles
-        were dropped while it waited. Release it, so that who asks, or a worker, can run it."""
+        """Release the execution of a request, if this store owns it and it is not in memory any more (its handles were
+        dropped while it waited): then the caller of the request, or a worker, can run it."""
         store = self._session.store
         row = await store.find(request.execution)
         while row is not None and row.parent is not None:
@@ -203,7 +203,7 @@ class Inbox:
                     await self.look_if_possible()
 
     def _note_changed(self, changes: Changes) -> None:
-        """Note the executions that run here and have changed, to find out who has changed them."""
+        """Note the executions that run here and have changed, to check whether another owner has changed them."""
         live = self._session.live
         for id in self._opened if changes.resync else changes.executions:
             execution = live.get(id) if id in self._opened else None
@@ -222,22 +222,22 @@ class Inbox:
         self._session.run_in_background(self._verify_all(changed))
 
     async def _verify_all(self, changed: dict[str, int]) -> None:
-        """Find out which of the executions that have changed were taken over by another process.
+        """Suspend the changed executions that another process has taken over.
 
-        Nothing else tells a process that was frozen while another one has claimed its executions, if they only wait.
+        A process that was frozen meanwhile notices it in no other way, if its executions only wait.
         """
         with suppress(StoreError, UsageError):
             for id, commits in changed.items():
                 await self._verify(id, commits)
 
     async def _verify(self, id: str, commits: int) -> None:
-        """Suspend an execution that another process has taken over. `commits`: how many had succeeded here when it was
-        changed. Raises `StoreError`."""
+        """Suspend an execution if another process has taken it over. `commits`: how many commits of it had succeeded
+        here when it was changed. Raises `StoreError`."""
         execution: Stored | None = self._session.live.get(id)
         buffer = None if execution is None else execution.runtime.log
         if execution is None or not isinstance(buffer, CommitBuffer) or not execution.runs_here:
             return
-        if buffer.commits != commits:  # a commit after the change has succeeded, which only the owner's does
+        if buffer.commits != commits:  # a commit has succeeded after the change, so this store is still the owner
             return
         row = await self._session.store.find(id)
         if row is None or buffer.commits != commits or buffer.is_writing or buffer.suspended is not None:

@@ -254,10 +254,14 @@ class Mirror:
     async def catch_up(self) -> ExecutionRow:
         """Replay the records that are new. Returns the row of the execution. Raises `StoreError`, and the reason if the
         mirror was given up meanwhile."""
+        row = await self._read_row()  # before the wait for another one that catches up: that may replay all of it
         async with self._lock:
-            row = await self._read_row()
             self._require_shown()
             state = self._runtime.machine.state
+            if row.definition != self._definition or row.records < state.records:
+                row = await self._read_row()  # the other one has seen a newer row
+                self._require_shown()
+                state = self._runtime.machine.state
             if row.definition != self._definition or row.records < state.records:
                 await self._restore(row)
             elif row.records > state.records:
@@ -269,7 +273,7 @@ class Mirror:
             return row
 
     def _require_shown(self) -> None:
-        """Raise the reason if the mirror was given up while it read: whoever waits in it then is never woken."""
+        """Raise the reason if the mirror was given up while it read: a caller that waited in it would not be woken."""
         if self._log.suspended is not None:
             raise self._log.suspended
 
@@ -370,7 +374,7 @@ class Mirror:
         self._runtime.stream = None
 
     def store_closed(self, error: BaseException) -> None:
-        """The store tells of no more changes: whoever waits here would wait for ever."""
+        """Give the mirror up, since a closed store reports no more changes: its waiters would wait for ever."""
         why = ExecutionSuspended(f"{self._runtime!r} is shown here no longer: its store was closed")
         why.__cause__ = error
         self.give_up(why)
@@ -423,9 +427,8 @@ class Mirror:
         posted, pause = True, BEAT
         watch = self._session.hub.watch(executions=[runtime.id], requests=[id], own=False)
         try:
-            await store.post(request)
+            found = [await store.post(request)]
             while True:
-                found = await store.requests([id])
                 if found and found[0].reply is not None:
                     posted = False
                     answer = read_reply(found[0].reply, types)
@@ -438,6 +441,7 @@ class Mirror:
                         posted = False
                         await self.catch_up()
                         return ENDED
+                    found = await store.requests([id])
                     continue
                 if self._stored.is_free(row):
                     await self._stored.open(runtime)
@@ -448,6 +452,7 @@ class Mirror:
                     pause = min(2 * pause, LONGEST_BEAT)
                 else:
                     pause = BEAT
+                found = await store.requests([id])
         finally:
             watch.close()
             if posted:

@@ -1,9 +1,9 @@
 """The data that the durable executions of a flow share, in their store (decision 0037).
 
-The store numbers the changes of all processes. A `SharedView` is what this process knows of them: all up to one number.
-An execution adds its own changes that are not committed yet; they are committed with its records. A view takes new
-changes after a commit that tells of them, when the store announces them, and when a reader asks for them. So a chunk
-sees every change that was committed before the commit after which it was started.
+The store numbers the changes of all processes. A `SharedView` has the changes up to one number. An execution adds its
+own changes that are not committed yet; they are committed with its records. A view reads new changes after a commit
+that reports them, when the store announces them, and when a reader refreshes it. So a chunk sees every change that was
+committed before the commit that has started it.
 
 An execution that *listens* has a number in the store, too: up to which change it has recorded those of its keys. The
 number is stored with these records, so each change is recorded once. A parked execution with changes after its number
@@ -404,7 +404,7 @@ class StoredShared(SharedData):
 
     def _warn_if_left_out(self, key: str) -> None:
         """Log that an own append had no effect, because the store has another change before it."""
-        with suppress(SnapshotError, StoreDamaged):  # whoever reads the key is told
+        with suppress(SnapshotError, StoreDamaged):  # a read of the key raises the error
             held = self.view.read(key)
             if items_of(held) is None:
                 text = "%r: an append to flow_data[%r] had no effect: another process had set it to a value of type %s"

@@ -1,9 +1,8 @@
 """`History`: list, read, compare, fork, compact, prune, export and load the durable executions of one flow."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from ..._core import events
 from ..._core.state import UNSET
@@ -11,7 +10,7 @@ from ...build.arguments import whole
 from ...run.execution import Execution
 from ...run.flow_runtime import FlowRuntime
 from ...run.options import Options
-from ...run.portal import iterate_sync, run_sync
+from ...run.portal import sync_iterator, sync_method
 from ...stores.protocol import ExecutionRow, StatusName, Store
 from ...stores.searching import checked_statuses
 from ..format.reader import ExecutionReader
@@ -25,9 +24,6 @@ from .fork import fork_of
 from .listing import put_copies
 from .retention import Compacted, Pruned, compact, prune
 from .view import StateView, view
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class History:
@@ -213,30 +209,6 @@ class History:
         return await load_archive(self._reader, source, id, limit)
 
 
-def _sync_call(
-    method: Callable[Concatenate[History, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["SyncHistory", P], T]:
-    """The sync version of a coroutine method."""
-
-    @wraps(method)
-    def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run_sync(lambda: method(self.history, *args, **kwargs), method.__name__)
-
-    return call
-
-
-def _sync_iterator(
-    method: Callable[Concatenate[History, P], AsyncIterator[T]],
-) -> Callable[Concatenate["SyncHistory", P], Iterator[T]]:
-    """The sync version of a method that returns an async iterator."""
-
-    @wraps(method)
-    def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return iterate_sync(lambda: method(self.history, *args, **kwargs), method.__name__)
-
-    return call
-
-
 class SyncHistory:
     """`History` for a script that has opened its store with a plain `with`: `flow.history(store).sync`.
 
@@ -248,17 +220,17 @@ class SyncHistory:
         #: the async methods that this object calls
         self.history = history
 
-    executions = _sync_call(History.executions)
-    journal = _sync_iterator(History.journal)
-    lines = _sync_iterator(History.lines)
-    state_at = _sync_call(History.state_at)
-    stream = _sync_iterator(History.stream)
-    diff = _sync_call(History.diff)
-    fork = _sync_call(History.fork)
-    compact = _sync_call(History.compact)
-    prune = _sync_call(History.prune)
-    export = _sync_call(History.export)
-    load = _sync_call(History.load)
+    executions = sync_method(History.executions, "history")
+    journal = sync_iterator(History.journal, "history")
+    lines = sync_iterator(History.lines, "history")
+    state_at = sync_method(History.state_at, "history")
+    stream = sync_iterator(History.stream, "history")
+    diff = sync_method(History.diff, "history")
+    fork = sync_method(History.fork, "history")
+    compact = sync_method(History.compact, "history")
+    prune = sync_method(History.prune, "history")
+    export = sync_method(History.export, "history")
+    load = sync_method(History.load, "history")
 
 
 def _seconds(moment: float | datetime | None, name: str) -> float | None:

@@ -152,7 +152,7 @@ def _due_ticks(id: str, state: ScheduleState, now: float) -> tuple[float, list[f
     window = math.inf if state.window is None else state.window
     if state.missed == "skip":
         window = min(window, ON_TIME)
-    # A second earlier, since a tick at the very edge of the window still starts; the loop drops those that are too late.
+    # A second earlier: a tick at the very edge of the window still starts, and the loop drops those that are too late.
     seen = max(state.seen, now - window - state.jitter - 1)
     if state.missed != "all":
         seen = _before_newest(state, seen, now)

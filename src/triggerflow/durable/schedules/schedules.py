@@ -4,11 +4,10 @@ A schedule is a row in the store. Any process can put, change, pause or delete i
 is due (`scheduling`).
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import wraps
 from itertools import islice
-from typing import Any, Concatenate, Never, ParamSpec, TypeVar
+from typing import Any, Never, TypeVar
 
 import msgspec
 
@@ -24,13 +23,12 @@ from ..._core.errors import (
 from ..._core.state import UNSET
 from ...build.arguments import check_names, closest, flag, seconds, text, whole
 from ...run.flow_runtime import FlowRuntime
-from ...run.portal import run_sync
+from ...run.portal import sync_method
 from ...stores.protocol import FINAL_STATUSES, UNFINISHED_STATUSES, ScheduleRow, Store
 from ..executions.submission import submission_of
 from .schedule_state import MISSED, OVERLAP, Missed, Overlap, ScheduleState, due_time, read_state, write_row
 from .ticks import Cron, in_seconds, time_zone
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 #: The longest data of a schedule, in bytes: each look at it reads all of it.
@@ -422,18 +420,6 @@ def _labels(given: Any, where: str) -> dict[str, str]:
     return labels
 
 
-def _sync_call(
-    method: Callable[Concatenate[Schedules, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["SyncSchedules", P], T]:
-    """The sync version of a coroutine method."""
-
-    @wraps(method)
-    def call(self: "SyncSchedules", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run_sync(lambda: method(self.schedules, *args, **kwargs), method.__name__)
-
-    return call
-
-
 class SyncSchedules:
     """`Schedules` for a script that has opened its store with a plain `with`: `flow.schedules(store).sync`.
 
@@ -445,11 +431,11 @@ class SyncSchedules:
         #: the async methods that this object calls
         self.schedules = schedules
 
-    put = _sync_call(Schedules.put)
-    change = _sync_call(Schedules.change)
-    get = _sync_call(Schedules.get)
-    list = _sync_call(Schedules.list)
-    pause = _sync_call(Schedules.pause)
-    resume = _sync_call(Schedules.resume)
-    trigger = _sync_call(Schedules.trigger)
-    delete = _sync_call(Schedules.delete)
+    put = sync_method(Schedules.put, "schedules")
+    change = sync_method(Schedules.change, "schedules")
+    get = sync_method(Schedules.get, "schedules")
+    list = sync_method(Schedules.list, "schedules")
+    pause = sync_method(Schedules.pause, "schedules")
+    resume = sync_method(Schedules.resume, "schedules")
+    trigger = sync_method(Schedules.trigger, "schedules")
+    delete = sync_method(Schedules.delete, "schedules")

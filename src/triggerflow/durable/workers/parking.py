@@ -1,5 +1,5 @@
-"""Parking: the worker removes an execution that only waits for answers, signals or timers from memory. The next use of
-the execution opens it again from the store."""
+"""Parking: the worker removes an execution from memory that only waits for answers, signals or timers. Its next use
+opens it again from the store."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ def is_idle(execution: Stored) -> bool:
 async def park(store: Store, executions: Collection[Stored]) -> None:
     """Park those of the executions that are idle. An execution that another owner has claimed is suspended.
 
-    Raises `StoreError`: those that still run here are as before then, and can be parked later.
+    Raises `StoreError`; then those that still run here are unchanged, and can be parked later.
     """
     try:
         await _park(store, executions)
@@ -63,7 +63,7 @@ def _is_waiting(execution: Stored) -> bool:
 
 
 def _gets_an_answer(parent: Stored, child: Stored) -> bool:
-    """Whether the parent has an answer that has not reached its sub-flow: that is being opened."""
+    """Whether the parent has an answer that has not reached its sub-flow yet, since the sub-flow is being opened."""
     asked, answers = child.runtime.machine.state.interrupts or {}, parent.runtime.machine.state.interrupts or {}
     path = "" if child.runtime.link is None else child.runtime.link.path
     for name, interrupt in asked.items():

@@ -1,8 +1,8 @@
 """The part of a worker that starts the executions of schedules.
 
-A worker looks at every schedule of its flows that is due, decides by `schedule_state.look` what to start, and stores
-the executions and the new state of the schedule in one transaction. If another worker was faster, the transaction
-fails, and there is nothing left to do. The executions have no owner then: any worker claims them.
+For every due schedule of its flows a worker decides by `schedule_state.look` what to start, and stores the executions
+and the new state of the schedule in one transaction. If another worker has changed the schedule before, the transaction
+fails, and the schedule is read again. The new executions have no owner, so that any worker claims them.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ..schedules.schedules import MANY_RUNNING, labels_of, without_ended
 
 logger = logging.getLogger("triggerflow")
 
-#: How often a schedule is looked at whose next tick waits for the end of an execution, in seconds.
+#: How often a schedule is read again whose next tick waits for the end of an execution, in seconds.
 RECHECK = 1.0
 
 
@@ -39,14 +39,14 @@ class ScheduledFlow(Protocol):
 
 
 class Scheduling:
-    """Starts what is due of the schedules of some flows. A flow without a runtime of this engine is left out."""
+    """Starts the due executions of the schedules of some flows. Flows that are not `TriggerFlow`s are left out."""
 
     def __init__(self, store: Store, flows: Mapping[str, Any], environment: Environment) -> None:
         self._store, self._environment = store, environment
         self._flows: dict[str, ScheduledFlow] = {
             name: flow for name, flow in flows.items() if hasattr(flow, "__flow_runtime__")
         }
-        #: when to look again; only valid if `_is_current`
+        #: when the next schedule has to be read; only valid if `_is_current`
         self._again: float | None = None
         self._is_current = False
         #: schedules that cannot be read here, by id: the version that was logged
@@ -59,7 +59,7 @@ class Scheduling:
         self._is_current = False
 
     async def start_due(self) -> float | None:
-        """Start what is due now. Returns when to look again, in seconds since the epoch; None if nothing is scheduled.
+        """Start what is due now. Returns when to call again, in seconds since the epoch; None if nothing is scheduled.
 
         Reads the store only if something is due, or after `forget`. Raises `StoreError`.
         """
@@ -87,19 +87,19 @@ class Scheduling:
         return again
 
     async def stop(self) -> None:
-        """Stop what goes on in the background."""
+        """Cancel the background tasks."""
         tasks = list(self._cancelling.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _catch_up(self, found: ScheduleRow) -> bool:
-        """Look at a schedule until nothing of it is due. Returns whether a tick waits for the end of an execution."""
+        """Start what is due of a schedule. Returns whether a tick waits for the end of an execution."""
         row: ScheduleRow | None = found
         while row is not None and row.due is not None and row.due <= self._environment.now():
             try:
                 following = await self._look(row)
-            except StoreConflict:  # another worker was faster, or somebody has changed it
+            except StoreConflict:  # it was changed meanwhile, by another worker or a user
                 row = await self._store.schedule(row.id)
             except Exception as error:
                 if isinstance(error, StoreError) and not isinstance(error, StoreDamaged):
@@ -119,7 +119,7 @@ class Scheduling:
         return False
 
     async def _look(self, row: ScheduleRow) -> ScheduleRow | None:
-        """Look at a schedule once. Returns its new row; None if there was nothing to change."""
+        """Store the next decision for a schedule. Returns its new row; None if there is nothing to change."""
         state = read_state(row)
         if state.overlap != "allow" or len(state.running) > MANY_RUNNING:
             state = await without_ended(self._store, state)

@@ -44,7 +44,7 @@ from .scheduling import Scheduling
 logger = logging.getLogger("triggerflow")
 
 
-#: If a worker cannot run an execution, it tries it again after a pause. The first pause and the longest, in seconds.
+#: If a worker cannot run an execution, it tries again after a pause. The first pause and the longest, in seconds.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
 
 #: The shortest pause between two queries of a worker to its store, in seconds; and the longest one between a change in
@@ -97,12 +97,12 @@ def _by_name(flows: tuple[Resumable, ...]) -> dict[str, Resumable]:
 class Worker:
     """Runs the durable executions of some flows in an open store: `async with Worker(store, flow, other): ...`.
 
-    A store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise, and
-    `OptionError` or `DefinitionError` for a `poll` or `at_once` with which nothing would run. The worker
-    queries the store every `poll` seconds, and when the next timer is due. So it takes over the executions of a dead
-    process within `poll` seconds after their lease has ended. It runs up to `at_once` executions at the same time. At
-    the end of the block, it suspends and releases its executions, and another worker can continue them. Executions that
-    were suspended because the store failed are tried again every `poll` seconds.
+    A store knows flows by name: raises `UsageError` for a flow without a name of its own, and `OptionError` or
+    `DefinitionError` for a `poll` or `at_once` with which nothing would run. The worker queries the store every `poll`
+    seconds, when the next timer is due, and when the change feed reports work. So it takes over the executions of a
+    dead process within `poll` seconds after their lease has ended. It runs up to `at_once` executions at the same time.
+    At the end of the block it suspends and releases its executions, and another worker can continue them. Executions
+    that were suspended because the store failed are tried again every `poll` seconds.
 
     If an execution cannot run here (its definition needs a map, a type is not registered, its records are damaged), the
     worker logs that once and releases it, so that another worker may run it. It tries again when the definition of the
@@ -180,7 +180,7 @@ class Worker:
 
     async def _release_all(self, executions: list[Stored]) -> None:
         """Suspend these executions, and release them when their chunks have stopped. Also release those that the worker
-        has claimed, but not opened yet."""
+        has claimed but not opened yet."""
         self._session.on_change = None
         departures: list[Departure] = []
         for execution in executions:
@@ -188,7 +188,7 @@ class Worker:
             if root.runs_here:  # a sub-flow is suspended with its parent
                 why = ExecutionSuspended(f"{root.runtime!r} was suspended: its worker stops")
                 departures.append(Departure(root, why))
-        leaving = {it.execution for it in departures}  # some of them were opened, and not yet taken out of `_claimed`
+        leaving = {it.execution for it in departures}  # some were opened just now, and are still in `_claimed`
         for id in self._claimed:  # suspended here, because the store failed, and not opened again yet
             known: Stored | None = self._session.live.get(id)
             if known is not None and known not in leaving and known.stops:
@@ -201,7 +201,7 @@ class Worker:
         await self._release_claimed()
 
     async def _release_claimed(self) -> None:
-        """Release what the worker has claimed and not opened."""
+        """Release the executions that the worker has claimed but not opened."""
         claimed = [id for id in self._claimed if (known := self._session.live.get(id)) is None or not known.stops]
         for id in claimed:
             del self._claimed[id]
@@ -210,12 +210,12 @@ class Worker:
                 await self._store.release(claimed)
 
     async def drain(self, *, grace: float = 10.0) -> None:
-        """Stop working in order, for example before a deployment. The end of the `async with` block does nothing more.
+        """Stop in order, for example before a deployment. Afterwards the end of the `async with` block does nothing.
 
-        From now on the worker claims nothing. Chunks that run have `grace` seconds to end; when they have, their
-        execution is suspended before its next chunk. Executions that wait are parked. After `grace` seconds the rest is
-        suspended: its chunks are cancelled. All executions are released then, and other workers continue them; one
-        whose chunk has not stopped after its `cleanup_timeout` is released when it has.
+        From now on the worker claims no execution. Running chunks have `grace` seconds to end; then their execution is
+        suspended before its next chunk. Executions that wait are parked. After `grace` seconds the other executions are
+        suspended, and their chunks cancelled. All are released, so that other workers continue them; an execution whose
+        chunk does not stop within its `cleanup_timeout` is released once the chunk has stopped.
         """
         seconds(grace, "Worker.drain", "grace")
         if not self._draining:
@@ -238,7 +238,7 @@ class Worker:
         await self._stop()
 
     def _roots(self) -> list[Stored]:
-        """The outermost executions that run in this process, whoever has opened them."""
+        """The outermost executions that run in this process, also those that the worker has not opened."""
         return [it for it in list(self._session.live.values()) if it.runs_a_driver and it.root is it]
 
     def _suspend_if_ended(self, root: Stored) -> None:
@@ -249,7 +249,7 @@ class Worker:
             self._leaving.append(self._session.run_in_background(give_back(self._session, [departure])))
 
     def run(self, *, grace: float = 10.0) -> None:
-        """Run the worker until the process is told to stop, in a script that has opened the store with a plain `with`.
+        """Run the worker until SIGTERM or SIGINT, in a script that has opened the store with a plain `with`.
 
         On SIGTERM it drains (see `drain`) and returns; a second SIGTERM ends the process at once. On
         `KeyboardInterrupt` the worker stops as at the end of `async with`, and the interrupt is raised again. Raises
@@ -266,10 +266,10 @@ class Worker:
         async def begin() -> None:
             tasks.append(start_task(asyncio.get_running_loop(), self._serve(stop, grace)))
 
-        async def wait(told: bool) -> None:
-            if told:
+        async def wait(got_sigterm: bool) -> None:
+            if got_sigterm:
                 stop.set()
-            await asyncio.wait(tasks, timeout=None if told else 0.25)
+            await asyncio.wait(tasks, timeout=None if got_sigterm else 0.25)
 
         async def end() -> None:
             for task in tasks:
@@ -278,26 +278,26 @@ class Worker:
 
         try:
             run_sync(begin, "run")
-            with _on_sigterm() as told:
+            with _on_sigterm() as got_sigterm:
                 while not tasks[0].done():  # an interrupt between two waits is raised at the end of the next one
-                    run_sync(lambda: wait(told()), "run")
+                    run_sync(lambda: wait(got_sigterm()), "run")
                 tasks[0].result()
         finally:
             run_sync(end, "run")
 
     async def async_run(self, *, grace: float = 10.0) -> None:
-        """Run the worker until the process gets SIGTERM: then it drains (see `drain`), and a second SIGTERM ends the
-        process at once. If this call is cancelled, the worker stops as at the end of `async with`.
+        """Run the worker until SIGTERM; then it drains (see `drain`) and returns. A second SIGTERM ends the process at
+        once. If this call is cancelled, the worker stops as at the end of `async with`.
 
         Use it in place of `async with`, on an event loop of the main thread.
         """
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        def told() -> None:
+        def on_sigterm() -> None:
             stop.set()
             loop.remove_signal_handler(signal.SIGTERM)  # a second one ends the process
 
-        loop.add_signal_handler(signal.SIGTERM, told)
+        loop.add_signal_handler(signal.SIGTERM, on_sigterm)
         try:
             await self._serve(stop, grace)
         finally:
@@ -316,7 +316,7 @@ class Worker:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         looked = clock()
-        in_vain = 0  # how many rounds in a row were begun by a change, and found no work
+        in_vain = 0  # how many rounds in a row were started by a change and found no work
         while True:
             begun, wait = clock(), self._poll
             self._wake.clear()  # a change from here on ends the wait below
@@ -334,7 +334,7 @@ class Worker:
                     task.add_done_callback(self._opening_tasks.discard)
                     if found == self._claim_size and self._capacity > 0:  # there may be more
                         self._claim_size = min(2 * self._claim_size, MAX_CLAIM)
-                        # Other workers can claim meanwhile, the sooner the less they have to do.
+                        # Leave work to other workers: a fuller worker pauses longer.
                         await asyncio.wait((task,), timeout=MAX_PAUSE_SECONDS)
                         await asyncio.sleep(MAX_PAUSE_SECONDS * len(self._running) / self._at_once)
                         continue
@@ -357,8 +357,8 @@ class Worker:
                 await asyncio.sleep(rest)
 
     async def _watch(self) -> None:
-        """Wake the worker when an execution that does not run here has changed: it was submitted or given back, or
-        somebody asks for something. The death of a process changes nothing: `poll` finds out."""
+        """Wake the worker when an execution that does not run here has changed: it was submitted or released, or has a
+        request. The death of a process is no change; only polling finds it."""
         with suppress(StoreError, UsageError), self._session.hub.watch_others() as watch:  # until the store is closed
             while True:
                 changes = await watch.changed()
@@ -376,7 +376,7 @@ class Worker:
         return self._at_once - len(self._running.keys() | self._claimed.keys())
 
     async def _seconds_to_due(self) -> float:
-        """In how many seconds the next timer of an execution that can run here is due. Raises `StoreError`."""
+        """The seconds until the next timer of an execution that can run here is due. Raises `StoreError`."""
         due = await self._store.next_due(self._flows, without=self._ids_to_skip()) if self._capacity > 0 else None
         return self._poll if due is None else max(MIN_POLL_SECONDS, due - self._environment.now())
 
@@ -394,19 +394,19 @@ class Worker:
                 self._claimed.update((row.id, row.flow) for row in await claiming)
             raise
         self._claimed.update((row.id, row.flow) for row in rows)
-        # Fewer rows than asked for: rejected executions that were not claimed have ended, or have another owner.
+        # Fewer rows than the limit: rejected executions that were not claimed have ended, or have another owner.
         if len(rows) < limit:
             self._rejections = {id: it for id, it in self._rejections.items() if id in skipped or id in self._claimed}
         return len(rows)
 
     def _ids_to_skip(self) -> set[str]:
-        """The ids of rejected executions that the worker does not try again yet."""
+        """The ids of the rejected executions that the worker skips at present."""
         now = asyncio.get_running_loop().time()
         definitions = {flow: _fingerprint(self._flows[flow]) for flow in {it.flow for it in self._rejections.values()}}
         return {id for id, it in self._rejections.items() if now < it.until and it.definition == definitions[it.flow]}
 
     def _reject(self, id: str, flow: str, error: Exception) -> None:
-        """Note that an execution cannot run here for a while. Logs the reason if it is a new one."""
+        """Skip an execution for a while, since it cannot run here. Logs the reason unless it was logged before."""
         definition, why = _fingerprint(self._flows[flow]), f"{type(error).__name__}: {error}"
         before = self._rejections.get(id)
         if before is None or before.definition != definition:
@@ -433,8 +433,8 @@ class Worker:
             logger.error(text, len(failures), self._store, self._poll, exc_info=failures[0])
 
     async def _open(self, id: str, flow: str) -> StoreError | ChunksStillRun | None:
-        """Open a claimed execution. Returns the error if the worker has to try again: that of the store, or that its
-        chunks have not stopped here yet."""
+        """Open a claimed execution. Returns the error if the worker has to try again: the store failed, or earlier
+        chunks of the execution have not stopped in this process yet."""
         if id in self._ids_to_skip():  # it was rejected after it was claimed
             return await self._release_one(id)
         try:
@@ -477,7 +477,8 @@ class Worker:
             self._begin_parking()
 
     def _drop(self, root: Stored) -> None:
-        """An execution does not run here any more: it has ended, or was suspended, parked or released."""
+        """Stop tracking an execution that has ended, or was suspended, parked or released. If the store is still its
+        owner, it is opened again."""
         id, flow, log = root.runtime.id, root.runtime.program.name, root.runtime.log
         was_running = self._running.pop(id, None) is not None
         suspended = None if log is None else log.suspended
@@ -485,7 +486,7 @@ class Worker:
         if isinstance(why, MissingResource):
             self._reject(id, flow, why)
         if suspended is not None and not root.released:
-            # The store failed, or a task was cancelled from outside. This store is still the owner: open it again.
+            # The store failed, or a task was cancelled from outside; this store is still the owner.
             self._claimed[id] = flow
             if isinstance(why, StoreDamaged | SnapshotError | UsageError):
                 self._reject(id, flow, why)  # one of its sub-flows cannot run here
@@ -498,7 +499,8 @@ class Worker:
             self._parking = start_task(asyncio.get_running_loop(), self._park())
 
     def _look_for_idle(self) -> None:
-        """Park what is idle without having told so: parking it has failed before, or a caller has waited for it."""
+        """Park idle executions for which `_on_change` is not called again: parking has failed before, or a caller was
+        waiting for them then."""
         self._to_park.update({id: it for id, it in self._running.items() if it.runs_here and is_idle(it)})
         self._begin_parking()
 
@@ -529,13 +531,14 @@ def _running_chunks(root: Stored) -> Iterator[_Chunk]:
 
 @contextmanager
 def _on_sigterm() -> Generator[Callable[[], bool]]:
-    """Inside the block SIGTERM only makes the yielded function return True, once: a second one ends the process. Only
-    on the main thread, and if the program does not handle SIGTERM itself."""
-    was_told = False
+    """Inside the block the first SIGTERM makes the yielded function return True; a second one ends the process.
+
+    On another thread than the main one, or if the program handles SIGTERM itself, the function always returns False."""
+    got_sigterm = False
 
     def note(number: int, frame: object) -> None:
-        nonlocal was_told
-        was_told = True
+        nonlocal got_sigterm
+        got_sigterm = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     is_main = threading.current_thread() is threading.main_thread()
@@ -544,7 +547,7 @@ def _on_sigterm() -> Generator[Callable[[], bool]]:
         return
     signal.signal(signal.SIGTERM, note)
     try:
-        yield lambda: was_told
+        yield lambda: got_sigterm
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -394,7 +394,7 @@ class Projection:
         is_own = frame.record.get("run") == number
         error = frame.record.get("error") if is_own and frame.kind == "failed" else None
         if run.sub_flow:
-            self._close_sub(run.sub_flow)
+            self._close_sub(run)
             if is_own and frame.kind in ("completed", "paused"):
                 self._event("SUBAGENT_FINISHED", subagentRunId=run.shown)
             else:
@@ -405,10 +405,11 @@ class Projection:
             own: dict[str, Any] = {"run": number, **({"failed": _message(error)} if error else {})}
             self._event("STEP_FINISHED", stepName=run.shown, metadata={OWN: own})
 
-    def _close_sub(self, sub_flow: str) -> None:
+    def _close_sub(self, run: _Run) -> None:
         """Close what a sub-flow was saying."""
-        id = self._subs.pop(sub_flow, None)
-        for key in [key for key, speaker in self._speakers.items() if speaker.owner == id]:
+        if self._subs.get(run.sub_flow) == run.shown:
+            del self._subs[run.sub_flow]
+        for key in [key for key, speaker in self._speakers.items() if speaker.owner == run.shown]:
             self._close_speaker(key)
 
     def _close_all(self, asked_by: Mapping[str, list[str]] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 The NOTIFY is not part of the transaction that it announces: a commit with a NOTIFY holds a lock of the whole server
 while it waits for the disk, so that commits of all processes would wait for each other. If a process dies in between,
-its last change is not announced; so whoever waits looks every second anyway.
+its last change is not announced; so tasks that wait also query the store every second.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ import psycopg
 from ..._core.errors import StoreError
 from .connections import Connection, Database, time_limit
 
-#: How often whoever waits looks without being told, in seconds.
+#: How often a task that waits queries the store without a NOTIFY, in seconds.
 LOOK_EVERY = 1.0
-#: How long to wait for the next change after a NOTIFY, in seconds: one NOTIFY tells of all of them.
+#: The pause after a NOTIFY, in seconds: the next one announces all changes since then.
 PAUSE = 0.003
 #: How often the connection that listens is tried, in seconds.
 TRY_EVERY = 10.0

@@ -404,32 +404,35 @@ FUNCTIONS = (
     # -- the inbox -----------------------------------------------------------------------------------------------------
     # Returns false if there is no such execution.
     """CREATE FUNCTION {s}.post(p_owner text, p_incarnation bigint, p_token text, p_id text, p_execution text,
-        p_kind text, p_data bytea, p_at double precision) RETURNS boolean LANGUAGE plpgsql AS $$
+        p_kind text, p_data bytea, p_at double precision) RETURNS text LANGUAGE plpgsql AS $$
     DECLARE found_key bigint;
     BEGIN
         PERFORM {s}.fence(p_owner, p_incarnation);
         IF EXISTS (SELECT FROM {s}.requests WHERE id = p_id) THEN
-            RETURN true;
+            RETURN 'known';
         END IF;
         SELECT key INTO found_key FROM {s}.executions WHERE id = p_execution FOR KEY SHARE;
         IF found_key IS NULL THEN
-            RETURN false;
+            RETURN 'unknown execution';
         END IF;
         INSERT INTO {s}.requests (id, execution, root, kind, data, at)
             VALUES (p_id, found_key, {s}.root(found_key), p_kind, p_data, p_at) ON CONFLICT (id) DO NOTHING;
-        IF FOUND THEN
-            INSERT INTO {s}.changes (token, executions, requests) VALUES (p_token, ARRAY[found_key], ARRAY[p_id]);
+        IF NOT FOUND THEN
+            RETURN 'known';
         END IF;
-        RETURN true;
+        INSERT INTO {s}.changes (token, executions, requests) VALUES (p_token, ARRAY[found_key], ARRAY[p_id]);
+        RETURN 'posted';
     END $$""",
-    """CREATE FUNCTION {s}.fetch_requests(p_owner text, p_incarnation bigint, p_limit bigint, p_without text[])
-        RETURNS bigint[] LANGUAGE plpgsql AS $$
+    # A row with an array for each column of the requests, so that one call marks them and returns them.
+    """CREATE FUNCTION {s}.fetch_requests(p_owner text, p_incarnation bigint, p_limit bigint, p_without text[],
+        OUT ids text[], OUT executions text[], OUT kinds text[], OUT datas bytea[], OUT times double precision[],
+        OUT are_taken boolean[]) LANGUAGE plpgsql AS $$
     DECLARE wanted bigint[];
     BEGIN
         IF NOT EXISTS (SELECT FROM {s}.requests q JOIN {s}.executions e ON e.key = q.execution
             WHERE q.replied IS NULL AND e.owner = p_owner AND q.id <> ALL (p_without))
         THEN
-            RETURN '{{}}'; -- and has locked and written nothing
+            RETURN; -- and has locked and written nothing
         END IF;
         PERFORM {s}.fence(p_owner, p_incarnation);
         SELECT array_agg(w.key) INTO wanted FROM (
@@ -438,7 +441,11 @@ FUNCTIONS = (
         ) w;
         UPDATE {s}.requests SET fetched = p_owner
             WHERE key = ANY (wanted) AND replied IS NULL AND fetched IS DISTINCT FROM p_owner;
-        RETURN coalesce(wanted, '{{}}');
+        SELECT array_agg(q.id ORDER BY q.key), array_agg(e.id ORDER BY q.key), array_agg(q.kind ORDER BY q.key),
+                array_agg(q.data ORDER BY q.key), array_agg(q.at ORDER BY q.key), array_agg(q.taken ORDER BY q.key)
+            INTO ids, executions, kinds, datas, times, are_taken
+            FROM {s}.requests q JOIN {s}.executions e ON e.key = q.execution
+            WHERE q.key = ANY (wanted) AND q.replied IS NULL;
     END $$""",
     """CREATE FUNCTION {s}.withdraw(p_owner text, p_incarnation bigint, p_token text, p_id text)
         RETURNS void LANGUAGE plpgsql AS $$

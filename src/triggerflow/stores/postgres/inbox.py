@@ -30,8 +30,10 @@ async def post(database: Database, request: Request) -> Request:
     """See `Store.post`."""
     token = secrets.token_hex(8)
     texts = write(request.id), write(request.execution), write(request.kind)
-    (known,) = await database.write("post", lambda: (token, *texts, request.data, request.at))
-    found = await by_ids(database, [request.id]) if known else []
+    (outcome,) = await database.write("post", lambda: (token, *texts, request.data, request.at))
+    if outcome == "posted":
+        return Request(id=request.id, execution=request.execution, kind=request.kind, data=request.data, at=request.at)
+    found = await by_ids(database, [request.id]) if outcome == "known" else []
     if not found:
         raise UnknownExecution(f"there is no execution {request.execution!r} in the store")
     return found[0]
@@ -48,11 +50,13 @@ async def by_ids(database: Database, ids: Iterable[str]) -> list[Request]:
 async def fetch(database: Database, limit: int, without: Set[str]) -> list[Request]:
     """See `Store.requests`, without ids."""
     skipped = [write(id) for id in without]
-    (keys,) = await database.write("fetch_requests", lambda: (limit, skipped), announces=False)
-    if not keys:
+    columns = await database.write("fetch_requests", lambda: (limit, skipped), announces=False)
+    if columns[0] is None:
         return []
-    rows = await database.read(_REQUEST + "WHERE q.key = ANY (%s) AND q.replied IS NULL ORDER BY q.key", (keys,))
-    return [_request(row) for row in rows]
+    return [
+        Request(id=read(id), execution=read(execution), kind=read(kind), data=data, at=at, taken=taken)
+        for id, execution, kind, data, at, taken in zip(*columns, strict=True)
+    ]
 
 
 async def withdraw(database: Database, request: str) -> Request | None:

@@ -56,7 +56,7 @@ class SQLiteStore(OpenedInScripts):
     SQLite gives its -wal and -shm files the same. The permissions of a file that is there already do not change.
 
     With `read_only` the file is read and never written: it is neither made nor migrated, and every method that would
-    change something raises `StoreUnavailable`. Other processes may write meanwhile; changes are told as always.
+    change something raises `StoreUnavailable`. Other processes may write meanwhile; their changes are reported.
 
     Raises `ValueError` for an invalid argument. See `Store` for the methods and the errors that they raise.
     """
