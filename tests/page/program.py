@@ -6,6 +6,7 @@ OPTIONS is JSON: `worker` (default: true), `tokens` (token to its scopes; defaul
 
 import asyncio
 import json
+import logging
 import sys
 from typing import Any
 
@@ -28,4 +29,5 @@ async def main(place: str, port: str, options: str = "{}") -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # nobody reads the pipe that this would go to, and what the flows fail with is long
     asyncio.run(main(*sys.argv[1:]))
