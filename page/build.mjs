@@ -1,6 +1,6 @@
 // Builds the page into the Python package, where the server finds it: `node build.mjs`. The same sources give the same
 // bytes, so that CI can compare. `--tests` bundles tests/*.test.ts(x) for `node --test`, `--watch` builds at each change.
-import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as esbuild from "esbuild";
 
 const OUT = process.env.OUT ?? new URL("../src/triggerflow/server/static/", import.meta.url).pathname;
@@ -17,7 +17,20 @@ if (process.argv.includes("--tests")) {
   for (const name of ["index.html", "icon.svg"]) cpSync(name, `${OUT}${name}`);
   const options = { ...common, entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" }, outdir: OUT, minify: true, legalComments: "none", splitting: true, chunkNames: "part-[hash]" };
   if (process.argv.includes("--watch")) await (await esbuild.context(options)).watch();
-  else await esbuild.build(options);
+  else {
+    await esbuild.build(options);
+    await shrink();
+  }
   // All styles are in app.css, so that a view that comes later does not move; esbuild writes those of each part as well.
   for (const name of readdirSync(OUT)) if (/^part-.*\.css$/.test(name)) rmSync(`${OUT}${name}`);
+}
+
+/** Terser makes the scripts some 4 % smaller than esbuild does. */
+async function shrink() {
+  const terser = await import("terser").catch(() => console.warn("terser is missing, so the page is larger than it has to be: npm ci"));
+  if (terser === undefined) return;
+  for (const name of readdirSync(OUT).filter((it) => it.endsWith(".js"))) {
+    const options = { module: true, ecma: 2020, compress: { passes: 2, pure_getters: true, unsafe_arrows: true } };
+    writeFileSync(`${OUT}${name}`, (await terser.minify(readFileSync(`${OUT}${name}`, "utf8"), options)).code);
+  }
 }

@@ -53,7 +53,7 @@ def test_a_run_from_its_start_over_a_question_to_its_end(browser: Browser, place
     id = place.begin("brief", {"topic": "calm", "sources": 8}, f"calm-{size['width']}")
     with watching(browser, place, size, id) as visitor:
         visitor.sees_status("waiting")
-        expect(visitor.page.get_by_text("Publish this brief?")).to_be_visible()
+        expect(visitor.page.get_by_text("Publish this brief?").first).to_be_visible()
         visitor.page.wait_for_timeout(1000)
         answered(place, id, "approve", {"verdict": "publish"})
         visitor.sees_status("completed")
@@ -62,7 +62,7 @@ def test_a_run_from_its_start_over_a_question_to_its_end(browser: Browser, place
 def test_a_run_with_a_sub_flow_that_asks(browser: Browser, place: Place, size: dict[str, Any]) -> None:
     id = place.begin("outer", "sails", f"calm-outer-{size['width']}")
     with watching(browser, place, size, id) as visitor:
-        expect(visitor.page.get_by_text("Pay sails?")).to_be_visible()
+        expect(visitor.page.get_by_text("Pay sails?").first).to_be_visible()
         question = place.call("GET", f"/api/questions?execution={id}")["questions"][0]["id"]
         answered(place, id, question.replace("/", "%2F"), True)
         visitor.sees_status("completed")

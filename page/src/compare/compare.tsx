@@ -49,7 +49,7 @@ async function read(ids: Two<string>): Promise<Found> {
 }
 
 function Both({ ids }: { ids: Two<string> }) {
-  const [one, other] = ids;
+  const [one] = ids;
   const [found, setFound] = useState<Found | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const load = (): Promise<void> => read(ids).then(setFound, (error: unknown) => setProblem(problemOf(error)));
@@ -62,7 +62,6 @@ function Both({ ids }: { ids: Two<string> }) {
       <div class="page-head">
         <h1 id="compare-title">Two runs</h1>
         <span class="grow" />
-        <Link class="button" to={{ view: "compare", one: other, other: one }} replace>Swap</Link>
         <Link class="button" to={{ view: "compare", one }}>Compare with another one</Link>
       </div>
       <div class="compare-two">{ids.map((id, side) => <Head key={side} side={SIDES[side]!} id={id} info={found?.infos[side] ?? null} />)}</div>

@@ -66,7 +66,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const select = useMemo(() => (run: number | undefined) => go({ ...newest.current, run, tab: run === undefined ? undefined : "run" }, { replace: true }), []);
   const choose = useMemo(() => (tab: Tab | "now") => go({ ...newest.current, tab: tab === "now" ? undefined : tab }, { replace: true }), []);
 
-  const run = route.run !== undefined && moment.runs.has(route.run) ? route.run : undefined;
+  const run = route.run !== undefined && moment.runs.get(route.run) ? route.run : undefined;
   const operator = run === undefined ? undefined : moment.runs.get(run)!.operator;
   const selected = useMemo(() => new Set(operator === undefined ? [] : [operator]), [operator]);
   const subFlows = glance(moment).subFlows;

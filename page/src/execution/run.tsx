@@ -55,10 +55,7 @@ export function RunDetails(props: RunDetailsProps) {
           {duration(lengthOf(run, now))}
           {run.ended !== null && <> <ToMoment number={run.ended} onMoment={onMoment} /></>}
         </dd>
-        {run.losses > 0 && <><dt>Lost</dt><dd>{run.losses === 1 ? "1 attempt" : `${run.losses} attempts`} ended with the process</dd></>}
         {run.subFlow !== null && <><dt>Sub-flow</dt><dd><SubFlows run={last ?? run} of={track.id} /></dd></>}
-        <dt>Number</dt>
-        <dd class="number">{run.id}</dd>
       </dl>
       {run.questions.length > 0 && <p class="run-asks"><Mark status="asking" word={false} /> It waits for an answer: <b>{run.questions.map((it) => line(it, 80)).join(", ")}</b></p>}
       {run.error !== null && <Wrong error={run.error} run={run} />}
@@ -191,7 +188,6 @@ function Causes({ track, moment, run, now, steps, onSelect, onMoment }: RunDetai
               </span>
             </div>
             {cause.hasValue && cause.value !== null && <p class="run-value mono cut" title={line(cause.value, 400)}>{line(cause.value, 200)}</p>}
-            {cause.open && <p class="muted">The frames do not say more.</p>}
           </li>
         );
       })}

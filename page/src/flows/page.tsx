@@ -1,36 +1,20 @@
 /** One flow: its graph, what it takes and gives, a form that starts it, and its newest runs. */
 import "./flows.css";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { Loading, Panel, Trouble } from "../app/ui";
 import { Graph } from "../graph/graph";
 import { line } from "../values/text";
-import { get, isAbort, path, problemOf } from "../wire/http";
-import type { Contract, Drawing, Problem, Schema } from "../wire/types";
+import { get, path } from "../wire/http";
+import { useRead } from "../wire/read";
+import type { Contract, Drawing, Schema } from "../wire/types";
 import { Counts } from "./counts";
 import { isAny } from "./describe";
 import { Code, useFlows } from "./list";
 import { Recent, useRecent } from "./recent";
 import { SchemaTable } from "./schema";
 import { StartForm } from "./start";
-
-/** Something that is read once; `again` reads it after it has failed. */
-function useRead<T>(address: string): { found: T | null; problem: Problem | null; again: () => void } {
-  const [found, setFound] = useState<T | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [tries, setTries] = useState(0);
-  useEffect(() => {
-    const abort = new AbortController();
-    get<T>(address, {}, abort.signal).then(setFound, (error: unknown) => !isAbort(error) && setProblem(problemOf(error)));
-    return () => abort.abort();
-  }, [address, tries]);
-  const again = (): void => {
-    setProblem(null);
-    setTries(tries + 1);
-  };
-  return { found, problem, again };
-}
 
 /** The drawing of the newest definition of a flow. */
 const drawingOf = (flow: string): Promise<Drawing> => get<Drawing>(path("flows", flow, "drawing"));
@@ -52,9 +36,9 @@ export function FlowPage({ flow }: { flow: string }) {
       </div>
     );
   }
-  const ready = contract.found !== null && (flows !== null || flowsProblem !== null) && (recent.rows !== null || recent.problem !== null);
+  const ready = contract.value !== null && (flows !== null || flowsProblem !== null) && (recent.rows !== null || recent.problem !== null);
   // all of it at once: what comes first would be pushed away by what comes later
-  if (!ready || contract.found === null || (contract.found.has_code && access.flows === null && access.readOnly)) {
+  if (!ready || contract.value === null || (contract.value.has_code && access.flows === null && access.readOnly)) {
     return (
       <>
         <header class="page-head flow-head"><h1 class="cut">{line(flow, 200)}</h1></header>
@@ -66,22 +50,22 @@ export function FlowPage({ flow }: { flow: string }) {
     <>
       <header class="page-head flow-head">
         <h1 class="cut" title={flow.slice(0, 500)}>{line(flow, 200)}</h1>
-        <Code has={contract.found.has_code} />
-        <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.found.definition.slice(0, 12)}</span></span>
+        <Code has={contract.value.has_code} />
+        <span class="muted small" title="The fingerprint of its definition">version <span class="mono">{contract.value.definition.slice(0, 12)}</span></span>
         {info && <Counts flow={flow} counts={info.counts} />}
       </header>
       <div class="flow-grid">
         <Panel title="Graph" class="flow-graph">
-          {drawing.problem !== null ? <Trouble problem={drawing.problem} onAgain={drawing.again} /> : <Graph drawing={drawing.found} drawingOf={drawingOf} />}
+          {drawing.problem !== null ? <Trouble problem={drawing.problem} onAgain={drawing.again} /> : <Graph drawing={drawing.value} drawingOf={drawingOf} />}
         </Panel>
         <div class="flow-side">
           <Panel title="Start a run" class="flow-begin">
-            <StartForm contract={contract.found} />
+            <StartForm contract={contract.value} />
           </Panel>
           <Recent flow={flow} runs={recent} />
         </div>
         <Panel title="What it takes and gives" class="flow-contract">
-          <ContractTables contract={contract.found} />
+          <ContractTables contract={contract.value} />
         </Panel>
       </div>
     </>

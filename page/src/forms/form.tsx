@@ -4,16 +4,16 @@
  * when the form is away for a while.
  */
 import "./form.css";
-import type { ComponentChildren, JSX } from "preact";
+import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { summary, visible } from "../values/text";
+import { pretty, summary, visible } from "../values/text";
 import { Value } from "../values/value";
 import { newKey, problemOf } from "../wire/http";
-import { parseTyped, stringify } from "../wire/json";
+import { stringify } from "../wire/json";
 import type { Problem, Schema } from "../wire/types";
 import { placesIn, ProblemNote } from "./problem";
 import {
-  ABSENT, begun, check, constant, FORMATS, itemOf, nameOf, neededOf, newItem, notJson, pointer, propertiesOf, read, shapeOf, start, valuesOf,
+  ABSENT, begun, check, constant, FORMATS, itemOf, limitsOf, nameOf, neededOf, newItem, pointer, propertiesOf, read, shapeOf, start, valuesOf,
   type Draft, type Misfit, type Shape,
 } from "./schema";
 
@@ -27,10 +27,6 @@ export interface SchemaFormProps {
   onSubmit: (value: unknown, intent: string) => unknown;
   /** The word on the button. */
   submit: string;
-  /** Sent, and not answered yet. Not needed if `onSubmit` returns a promise. */
-  busy?: boolean;
-  /** What the server has refused. Not needed if `onSubmit` returns a promise that rejects. */
-  problem?: Problem | null;
   /** Why nothing can be sent; "" if it can. */
   disabled?: string;
   /** A name under which what was typed is kept while the form is not shown, such as the id of a question. */
@@ -41,34 +37,23 @@ export interface SchemaFormProps {
   extra?: ComponentChildren;
 }
 
-interface Kept { schema: string; draft: Draft; json: string | null }
-const kept = new Map<string, Kept>();
+/** What was typed into forms that are not shown now; the oldest is forgotten. */
+const kept = new Map<string, Draft>();
 const KEPT = 200;
-
-function keepDraft(name: string | undefined, it: Kept): void {
-  if (name === undefined) return;
-  kept.delete(name);
-  kept.set(name, it);
-  if (kept.size > KEPT) kept.delete(kept.keys().next().value!);
-}
 
 export function SchemaForm(props: SchemaFormProps) {
   const text = stringify(props.schema);
   // lists are read again and again; the same schema in a new object is no reason to begin anew
   const root = useMemo(() => props.schema, [text]);
-  return <Whole key={`${props.keep ?? ""} ${text}`} {...props} schema={root} schemaText={text} />;
+  const name = `${props.keep ?? ""} ${text}`;
+  return <Whole key={name} name={name} {...props} schema={root} />;
 }
 
-function Whole({ schema: root, schemaText, value, onSubmit, submit, busy = false, problem = null, disabled = "", keep, label, extra }: SchemaFormProps & { schemaText: string }) {
+function Whole({ schema: root, name, value, onSubmit, submit, disabled = "", keep, label = "", extra }: SchemaFormProps & { name: string }) {
   const id = useId();
   const form = useRef<HTMLFormElement>(null);
-  const [{ draft, json }, setHeld] = useState<Omit<Kept, "schema">>(() => {
-    const before = keep === undefined ? undefined : kept.get(keep);
-    if (before !== undefined && before.schema === schemaText) return before;
-    return { draft: start(root, root, value), json: null };
-  });
+  const [draft, setDraft] = useState<Draft>(() => (keep === undefined ? undefined : kept.get(name)) ?? start(root, root, value));
   const [tried, setTried] = useState(false);
-  const [jsonTrouble, setJsonTrouble] = useState("");
   const [sending, setSending] = useState<unknown>(ABSENT);
   const [refused, setRefused] = useState<Problem | null>(null);
   const intent = useRef<{ text: string; key: string } | null>(null);
@@ -76,152 +61,104 @@ function Whole({ schema: root, schemaText, value, onSubmit, submit, busy = false
   const goTo = useRef(false);
 
   const shape = shapeOf(root, root);
-  const isBusy = busy || sending !== ABSENT;
-  const trouble = problem ?? refused;
-  const change = (next: Omit<Kept, "schema">): void => {
-    keepDraft(keep, { ...next, schema: schemaText });
+  const off = sending !== ABSENT || disabled !== "";
+  const change = (next: Draft): void => {
+    if (keep !== undefined) {
+      kept.delete(name);
+      kept.set(name, next);
+      if (kept.size > KEPT) kept.delete(kept.keys().next().value!);
+    }
     setRefused(null);
-    setHeld(next);
+    setDraft(next);
   };
 
-  const evaluate = (): { value: unknown; misfits: Misfit[] } => {
+  const evaluate = (): { found: unknown; misfits: Misfit[] } => {
     const misfits: Misfit[] = [];
-    let found: unknown;
-    if (json === null) {
-      found = read(draft, root, root, misfits);
-      if (found === ABSENT && misfits.length === 0) misfits.push({ path: "", text: "This is needed." });
-    } else {
-      try {
-        found = parseTyped(json);
-      } catch (error) {
-        return { value: ABSENT, misfits: [{ path: "", text: json.trim() === "" ? "Write some JSON." : notJson(json, error) }] };
-      }
-    }
-    if (found !== ABSENT) {
-      const read = new Set(misfits.map((it) => it.path));
-      misfits.push(...check(root, root, found).filter((it) => !read.has(it.path)));
-    }
-    return { value: found, misfits };
+    const found = read(draft, root, root, misfits);
+    if (found === ABSENT && misfits.length === 0) misfits.push({ path: "", text: "This is needed." });
+    const said = new Set(misfits.map((it) => it.path));
+    if (found !== ABSENT) misfits.push(...check(root, root, found).filter((it) => !said.has(it.path)));
+    return { found, misfits };
   };
 
-  const send = (given: unknown): void => {
-    if (isSending.current || busy || disabled !== "") return;
+  const send = async (given: unknown): Promise<void> => {
+    if (isSending.current || disabled !== "") return;
     const text = stringify(given);
     if (intent.current?.text !== text) intent.current = { text, key: newKey() };
     isSending.current = true;
     setSending(given);
     setRefused(null);
-    void Promise.resolve().then(() => onSubmit(given, intent.current!.key)).then(
-      () => {
-        intent.current = null; // the same value sent again is another intent
-        if (keep !== undefined) kept.delete(keep);
-      },
-      (error: unknown) => {
-        setRefused(problemOf(error));
-        goTo.current = true;
-      },
-    ).finally(() => {
-      isSending.current = false;
-      setSending(ABSENT);
-    });
+    try {
+      await onSubmit(given, intent.current.key);
+      intent.current = null; // the same value sent again is another intent
+      kept.delete(name);
+    } catch (error) {
+      setRefused(problemOf(error));
+      goTo.current = true;
+    }
+    isSending.current = false;
+    setSending(ABSENT);
   };
 
   const trySend = (): void => {
-    const { value: found, misfits } = evaluate();
-    if (misfits.length === 0) return send(found);
+    const { found, misfits } = evaluate();
+    if (misfits.length === 0) return void send(found);
     setTried(true);
     goTo.current = true;
   };
 
-  const misfits = useMemo(() => {
-    const own = tried ? evaluate().misfits : [];
-    const theirs = trouble !== null && trouble.status >= 400 && trouble.status < 500 ? placesIn(trouble.detail ?? "") : [];
-    return inOrder([...own, ...theirs], json === null ? draft : null);
-  }, [tried, draft, json, trouble]);
-  const byPath = useMemo(() => nearest(misfits, json === null ? draft : null), [misfits, draft, json]);
+  const wrong = useMemo(() => {
+    const theirs = refused !== null && refused.status >= 400 && refused.status < 500 ? placesIn(refused.detail ?? "") : [];
+    return nearest([...(tried ? evaluate().misfits : []), ...theirs], draft);
+  }, [tried, draft, refused]);
 
   useLayoutEffect(() => {
     if (!goTo.current) return;
     goTo.current = false;
-    const fields = byPath.size;
-    const first = fields === 1 ? form.current?.querySelector<HTMLElement>('[aria-invalid="true"], .form-field.bad input, .form-field.bad button') : null;
-    (first ?? form.current?.querySelector<HTMLElement>(".form-summary"))?.focus();
+    const first = form.current?.querySelector(".bad")?.querySelector<HTMLElement>("input, textarea, select, button");
+    (first ?? form.current?.querySelector<HTMLElement>(".form-refused"))?.focus();
   });
 
-  const toJson = (): void => {
-    const found = read(draft, root, root, []);
-    setJsonTrouble("");
-    change({ draft, json: found === ABSENT ? "" : stringify(found, 2) });
-  };
-  const toFields = (): void => {
-    try {
-      change({ draft: json === null || json.trim() === "" ? draft : start(root, root, parseTyped(json)), json: null });
-      setJsonTrouble("");
-    } catch (error) {
-      setJsonTrouble(notJson(json!, error));
-    }
+  const isJson = draft.of === "json";
+  const switchEditor = (): void => {
+    const { found } = evaluate();
+    const isLost = isJson && found === ABSENT && draft.text.trim() !== "";
+    const next: Draft = isLost ? draft : isJson ? start(root, root, found === ABSENT ? undefined : found) : { of: "json", text: found === ABSENT ? "" : pretty(found) };
+    change(next);
+    if (isJson && next.of === "json") setTried(true); // why it has no fields
   };
 
-  const isApproval = shape.kind === "boolean" && !shape.nullable && json === null;
-  const hasFields = shape.kind !== "json" && shape.kind !== "const" && shape.kind !== "null" && !isApproval;
-  const context: Context = { root, id, byPath, submit: trySend };
+  const isApproval = draft.of === "flag" && !shape.nullable;
+  const isFixed = shape.kind === "const" || shape.kind === "null";
   return (
     <form
-      ref={form} class="form" noValidate aria-label={label} aria-busy={isBusy}
+      ref={form} class="form" noValidate aria-label={label || undefined} aria-busy={sending !== ABSENT}
       onSubmit={(event) => {
         event.preventDefault();
         if (!isApproval) trySend();
       }}
       onKeyDown={(event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isApproval) {
-          event.preventDefault();
-          trySend();
-        }
+        if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+        event.preventDefault();
+        form.current?.requestSubmit();
       }}
     >
-      <div class="form-summary" role="alert" tabIndex={-1}>
-        {trouble !== null && <ProblemNote problem={trouble} />}
-        {byPath.size > 1 && (
-          <div class="form-problem">
-            <p class="form-problem-title"><span aria-hidden="true">✗ </span>{misfits.length} things to mend:</p>
-            <ul>
-              {misfits.slice(0, 20).map((it) => (
-                <li key={it.path + it.text}>
-                  <button type="button" class="form-to" onClick={() => focusField(id, it.path, byPath)}>{placeOf(it.path) || "The whole"}</button>: {visible(it.text)}
-                </li>
-              ))}
-            </ul>
-          </div>
-        )}
-      </div>
-      {json !== null ? (
-        <JsonText
-          context={context} path="" text={json} label="JSON" about={shape.kind === "json" ? "" : "The whole value, exactly as it is sent."}
-          error={jsonTrouble || (byPath.get("") ?? []).join(" ")}
-          onText={(text) => change({ draft, json: text })} schema={root}
-        />
-      ) : shape.kind === "const" ? (
-        <p class="form-const">The only possible value is <code>{summary(constant(shape.schema))}</code>.</p>
-      ) : shape.kind === "null" ? (
-        <p class="form-const">Nothing has to be given.</p>
-      ) : !isApproval && (
-        <Field context={context} schema={root} draft={draft} path="" needed label={label ?? ""} whole onDraft={(next) => change({ draft: next, json: null })} />
-      )}
-      {isApproval && typeof shape.schema.description === "string" && <p class="hint">{visible(shape.schema.description)}</p>}
+      <div class="form-refused" role="alert" tabIndex={-1}>{refused !== null && <ProblemNote problem={refused} />}</div>
+      {isFixed && !isJson ? <p>{shape.kind === "null" ? "Nothing has to be given." : <>The only possible value is <code>{summary(constant(shape.schema))}</code>.</>}</p>
+        : isApproval ? typeof shape.schema.description === "string" && <p class="hint">{visible(shape.schema.description)}</p>
+        : <Field context={{ root, id, wrong }} schema={root} draft={draft} path="" needed label={isJson ? "JSON" : label} whole onDraft={change} />}
+      {isJson && <details class="form-schema"><summary>What fits (JSON Schema)</summary><Value value={root} open={3} /></details>}
       {disabled !== "" && <p class="form-disabled">{disabled}</p>}
-      <div class="form-actions">
+      <div class="row">
         {isApproval ? [true, false].map((answer) => (
-          <button
-            key={String(answer)} type="button" class={`button form-yesno${answer ? " primary" : ""}`} aria-disabled={isBusy || disabled !== ""}
-            onClick={() => send(answer)}
-          >{sending === answer ? "Sending …" : answer ? <><span aria-hidden="true">✓</span> Yes</> : <><span aria-hidden="true">✗</span> No</>}</button>
-        )) : (
-          <button type="submit" class="button primary" aria-disabled={isBusy || disabled !== ""} title="Ctrl+Enter">
-            {isBusy ? "Sending …" : submit}
+          <button key={String(answer)} type="button" class={`button form-yesno ${answer ? "primary" : ""}`} aria-disabled={off} onClick={() => void send(answer)}>
+            {sending === answer ? "Sending …" : <><span aria-hidden="true">{answer ? "✓" : "✗"}</span> {answer ? "Yes" : "No"}</>}
           </button>
+        )) : (
+          <button type="submit" class="button primary" aria-disabled={off} title="Ctrl+Enter">{sending !== ABSENT ? "Sending …" : submit}</button>
         )}
-        {hasFields && (
-          <button type="button" class="button quiet" onClick={json === null ? toJson : toFields}>{json === null ? "Edit as JSON" : "Edit in fields"}</button>
+        {shape.kind !== "json" && !isFixed && !isApproval && (
+          <button type="button" class="button quiet" onClick={switchEditor}>{isJson ? "Edit in fields" : "Edit as JSON"}</button>
         )}
         {extra}
       </div>
@@ -236,50 +173,23 @@ function* fieldsOf(draft: Draft, path: string): Generator<string> {
   yield path;
   if (draft.of === "list") for (const [at, it] of draft.items.entries()) yield* fieldsOf(it.draft, `${path}/${at}`);
   else if (draft.of === "object") for (const [name, it] of draft.fields) yield* fieldsOf(it, `${path}/${pointer(name)}`);
-  else if (draft.of === "map") for (const it of draft.entries) yield* fieldsOf(it.draft, `${path}/${pointer(it.name)}`);
+  else if (draft.of === "map") for (const it of draft.items) yield* fieldsOf(it.draft, `${path}/${pointer(it.name)}`);
   else if (draft.of === "maybe" && draft.on) yield* fieldsOf(draft.draft, path);
   else if (draft.of === "union" && draft.drafts.has(draft.at)) yield* fieldsOf(draft.drafts.get(draft.at)!, path);
 }
 
-/** What is wrong, in the order of the fields. */
-function inOrder(misfits: Misfit[], draft: Draft | null): Misfit[] {
-  if (draft === null || misfits.length < 2) return misfits;
-  const places = new Map([...fieldsOf(draft, "")].map((path, at) => [path, at]));
-  const placeIn = (path: string): number => {
-    while (path !== "" && !places.has(path)) path = path.slice(0, path.lastIndexOf("/"));
-    return places.get(path) ?? 0;
-  };
-  return misfits.sort((one, other) => placeIn(one.path) - placeIn(other.path));
-}
-
 /** What is said at which field: the nearest one around the place that is wrong. */
-function nearest(misfits: readonly Misfit[], draft: Draft | null): Map<string, string[]> {
-  const fields = new Set(draft === null ? [""] : fieldsOf(draft, ""));
-  const found = new Map<string, string[]>();
+function nearest(misfits: readonly Misfit[], draft: Draft): ReadonlyMap<string, string> {
+  const fields = new Set(fieldsOf(draft, ""));
+  const found = new Map<string, string>();
   for (const it of misfits) {
     let path = it.path;
     while (path !== "" && !fields.has(path)) path = path.slice(0, path.lastIndexOf("/"));
-    const inside = placeOf(it.path.slice(path.length));
-    const texts = found.get(path);
-    const text = inside === "" ? it.text : `${inside}: ${it.text}`;
-    if (texts === undefined) found.set(path, [text]);
-    else if (texts.length < 10) texts.push(text);
+    const inside = it.path.slice(path.length + 1).replace(/\//g, " › ");
+    const before = found.get(path);
+    found.set(path, `${before === undefined ? "" : `${before} `}${inside && `${inside}: `}${it.text}`);
   }
   return found;
-}
-
-/** A path in words: "address › lines › 2". */
-function placeOf(path: string): string {
-  const parts = path.split("/").slice(1).map((it) => (/^\d+$/.test(it) ? String(Number(it) + 1) : it.replace(/~1/g, "/").replace(/~0/g, "~")));
-  return visible(parts.join(" › "));
-}
-
-const idOf = (id: string, path: string): string => `${id}-${encodeURIComponent(path)}`;
-
-function focusField(id: string, path: string, byPath: ReadonlyMap<string, unknown>): void {
-  while (path !== "" && !byPath.has(path)) path = path.slice(0, path.lastIndexOf("/"));
-  const field = document.getElementById(idOf(id, path));
-  (field?.matches("input, textarea, select") ? field : field?.querySelector<HTMLElement>("input, textarea, select, button"))?.focus();
 }
 
 // -- fields -------------------------------------------------------------------------------------------------------------
@@ -287,8 +197,8 @@ function focusField(id: string, path: string, byPath: ReadonlyMap<string, unknow
 interface Context {
   root: Schema;
   id: string;
-  byPath: ReadonlyMap<string, string[]>;
-  submit: () => void;
+  /** What is wrong, by the path of the field. */
+  wrong: ReadonlyMap<string, string>;
 }
 
 interface FieldProps {
@@ -298,76 +208,60 @@ interface FieldProps {
   onDraft: (draft: Draft) => void;
 }
 
-/** The attributes that tie a control to its label, its texts and what is wrong. */
-interface Tied { id: string; "aria-describedby": string | undefined; "aria-invalid": boolean; "aria-required": boolean }
-
 function Field(props: FieldProps) {
   const { context, schema, draft, path, needed, label, whole = false, onDraft } = props;
-  const shape = shapeOf(schema, context.root);
+  const { root } = context;
+  const shape = shapeOf(schema, root);
   const own = shape.schema;
-  const name = typeof own.title === "string" && !whole && !fromClass(schema) ? own.title : label;
-  const about = typeof own.description === "string" ? visible(own.description) : "";
-  const errors = context.byPath.get(path) ?? [];
-  const id = idOf(context.id, path);
-  const tied: Tied = {
-    id, "aria-describedby": [about && `${id}-about`, hintOf(shape) && `${id}-hint`, errors.length > 0 && `${id}-wrong`].filter(Boolean).join(" ") || undefined,
-    "aria-invalid": errors.length > 0, "aria-required": needed && !shape.nullable && shape.kind !== "text",
-  };
-  const star = !whole && needed && !shape.nullable;
-  const wrong = errors.length > 0 && <p class="wrong" id={`${id}-wrong`}><span aria-hidden="true">✗ </span>{visible(errors.join(" "))}</p>;
+  // the title of the class that a schema refers to is no name for a field
+  const name = typeof own.title === "string" && !whole && schema.title !== undefined ? own.title : label;
+  const id = `${context.id}-${encodeURIComponent(path)}`;
+  const wrong = context.wrong.get(path) ?? "";
+  const bad = wrong === "" ? "" : " bad";
+  const hint = visible([typeof own.description === "string" ? own.description : "", hintOf(shape)].filter(Boolean).join("\n"));
+  const about = [hint && `${id}-hint`, wrong && `${id}-wrong`].filter(Boolean).join(" ") || undefined;
+  const tied = { id, "aria-describedby": about, "aria-invalid": wrong !== "", "aria-required": needed && !shape.nullable && shape.kind !== "text" };
+  const mayMiss = shape.nullable || (!needed && own.default === undefined);
+
   const texts = (
     <>
-      {about && <p class="hint" id={`${id}-about`}>{about}</p>}
-      {hintOf(shape) && <p class="hint" id={`${id}-hint`}>{hintOf(shape)}</p>}
+      {hint && <p class="hint" id={`${id}-hint`}>{hint}</p>}
+      {wrong && <p class="wrong" id={`${id}-wrong`}><span aria-hidden="true">✗ </span>{visible(wrong)}</p>}
     </>
   );
-  const bad = errors.length > 0 ? " bad" : "";
-  const Title = <>{visible(name)}{star && <span class="form-star" aria-hidden="true"> *</span>}{!star && !whole && !needed && own.default === undefined && <span class="form-optional"> optional</span>}</>;
-
-  const single = (control: JSX.Element): JSX.Element => (
-    <div class={`form-field${bad}`}>
-      <label class={whole && name === "" ? "unseen" : "label"} htmlFor={id}>{name === "" ? "Value" : Title}</label>
-      {texts}
-      {control}
-      {wrong}
-    </div>
+  const title = (
+    <>
+      {visible(name) || "Value"}
+      {!whole && needed && !shape.nullable && <span class="wrong" aria-hidden="true"> *</span>}
+      {!whole && !needed && own.default === undefined && <span class="hint"> optional</span>}
+    </>
   );
-  const group = (content: ComponentChildren, kind = ""): JSX.Element => (
-    <fieldset class={`form-field form-group${kind}${bad}${whole ? " whole" : ""}`} id={id} aria-describedby={tied["aria-describedby"]} tabIndex={-1}>
-      <legend class={whole && name === "" ? "unseen" : "label"}>{name === "" ? "Value" : Title}</legend>
-      {texts}
-      {wrong}
-      {content}
-    </fieldset>
+  const titleClass = whole && name === "" ? "unseen" : "label";
+  const single = (control: ComponentChildren) => (
+    <div class={`form-field${bad}`}><label class={titleClass} htmlFor={id}>{title}</label>{texts}{control}</div>
   );
+  const group = (content: ComponentChildren, kind = "") => (
+    <fieldset class={`form-field form-group${kind}${bad}`} id={id} aria-describedby={about}><legend class={titleClass}>{title}</legend>{texts}{content}</fieldset>
+  );
+  const pick = (words: readonly string[], at: number, onAt: (at: number) => void) => <Pick name={id} label={name} words={words} at={at} bad={wrong !== ""} onAt={onAt} />;
 
   switch (draft.of) {
     case "const": return null;
-    case "json": return single(<JsonArea tied={tied} text={draft.text} onText={(text) => onDraft({ of: "json", text })} />);
+    case "json": return single(
+      <textarea {...tied} class="input form-json" rows={8} spellcheck={false} autoCapitalize="off" autoComplete="off" value={draft.text}
+        onInput={(event) => onDraft({ of: "json", text: event.currentTarget.value })} />,
+    );
     case "text": return single(<TextControl shape={shape} tied={tied} text={draft.text} whole={whole} onText={(text) => onDraft({ of: "text", text })} />);
     case "flag": {
-      const none = shape.nullable || (!needed && own.default === undefined);
-      const options = [{ value: true, word: "Yes" }, { value: false, word: "No" }, ...(none ? [{ value: null, word: "Not given" }] : [])];
-      return group(<Radios name={id} at={options.findIndex((it) => it.value === draft.value)} words={options.map((it) => it.word)} bad={errors.length > 0}
-        onAt={(at) => onDraft({ of: "flag", value: options[at]!.value })} />);
+      const values = mayMiss ? [true, false, null] : [true, false];
+      return group(pick(["Yes", "No", "Not given"].slice(0, values.length), values.indexOf(draft.value), (at) => onDraft({ of: "flag", value: values[at]! })));
     }
     case "choice": {
-      const words = shape.choices.map((it) => visible(it.label));
-      const none = shape.nullable || (!needed && own.default === undefined);
-      if (words.length <= 5 && words.every((it) => it.length <= 40)) {
-        const at = draft.at < 0 && none ? words.length : draft.at;
-        return group(<Radios name={id} at={at} words={none ? [...words, "Not given"] : words} bad={errors.length > 0}
-          onAt={(chosen) => onDraft({ of: "choice", at: chosen === words.length ? -1 : chosen })} />);
-      }
-      return single(
-        <select {...tied} class="input" value={String(draft.at)} onChange={(event) => onDraft({ of: "choice", at: Number(event.currentTarget.value) })}>
-          <option value="-1">{none ? "Not given" : "Choose …"}</option>
-          {words.map((it, at) => <option key={at} value={String(at)}>{it}</option>)}
-        </select>,
-      );
+      const words = shape.choices.map((it) => it.label), none = words.length;
+      return group(pick(mayMiss ? [...words, "Not given"] : words, draft.at < 0 && mayMiss ? none : draft.at, (at) => onDraft({ of: "choice", at: at === none ? -1 : at })));
     }
     case "choices": return group(
-      <div class="form-checks">
+      <div class="row">
         {shape.choices.map((it, at) => (
           <label key={at} class="form-check">
             <input type="checkbox" checked={draft.at.includes(at)}
@@ -377,8 +271,7 @@ function Field(props: FieldProps) {
         ))}
       </div>,
     );
-    case "list": return group(<Items {...props} draft={draft} shape={shape} />);
-    case "map": return group(<Entries {...props} draft={draft} shape={shape} />);
+    case "list": case "map": return group(<Items {...props} draft={draft} shape={shape} />);
     case "object": {
       const required = neededOf(own);
       const content = propertiesOf(own).map(([key, it]) => (
@@ -386,256 +279,154 @@ function Field(props: FieldProps) {
           label={key} onDraft={(next) => onDraft({ ...draft, fields: new Map(draft.fields).set(key, next) })} />
       ));
       if (content.length === 0) content.push(<p class="hint">Nothing has to be given.</p>);
-      return whole ? <div class={`form-object${bad}`} id={id}>{texts}{wrong}{content}</div> : group(content, " inner");
+      return whole ? <div class={`form-object${bad}`} id={id}>{texts}{content}</div> : group(content, " inner");
     }
     case "union": {
-      const words = shape.options.map((it) => visible(nameOf(it, context.root)));
+      const words = shape.options.map((it) => nameOf(it, root));
       const inner = draft.drafts.get(draft.at);
       const choose = (at: number): void => onDraft({
-        of: "union", at, drafts: draft.drafts.has(at) ? draft.drafts : new Map(draft.drafts).set(at, start(shape.options[at]!, context.root)),
+        of: "union", at, drafts: draft.drafts.has(at) ? draft.drafts : new Map(draft.drafts).set(at, start(shape.options[at]!, root)),
       });
+      // what is wrong here is said here, and not in the chosen option once more
+      const inside = new Map(context.wrong);
+      inside.delete(path);
       return group(
         <>
-          {words.length <= 6 ? <Radios name={id} at={draft.at} words={words} bad={false} onAt={choose} />
-            : <select class="input" aria-label="Kind" value={String(draft.at)} onChange={(event) => choose(Number(event.currentTarget.value))}>
-                {words.map((it, at) => <option key={at} value={String(at)}>{it}</option>)}
-              </select>}
+          {pick(words, draft.at, choose)}
           {inner !== undefined && (
-            <Field key={draft.at} context={{ ...context, id: `${context.id}-${draft.at}`, byPath: inner.of === "object" ? without(context.byPath, path) : context.byPath }}
-              schema={shape.options[draft.at]!} draft={inner} path={path} needed label={words[draft.at]!} whole
-              onDraft={(next) => onDraft({ ...draft, drafts: new Map(draft.drafts).set(draft.at, next) })} />
+            <Field key={draft.at} context={{ ...context, id: `${context.id}-${draft.at}`, wrong: inside }} schema={shape.options[draft.at]!} draft={inner} path={path}
+              needed label={words[draft.at]!} whole onDraft={(next) => onDraft({ ...draft, drafts: new Map(draft.drafts).set(draft.at, next) })} />
           )}
         </>,
       );
     }
     case "maybe": return (
-      <div class={`form-maybe${bad}`} id={draft.on ? undefined : id}>
+      <div class={`form-maybe${bad}`}>
         <label class="form-check">
-          <input type="checkbox" checked={draft.on} aria-describedby={draft.on ? undefined : tied["aria-describedby"]}
-            onChange={(event) => onDraft({
-              of: "maybe", on: event.currentTarget.checked, draft: event.currentTarget.checked && draft.draft.of === "const" ? begun(shape, context.root) : draft.draft,
-            })} />
+          <input type="checkbox" checked={draft.on} aria-describedby={draft.on ? undefined : about}
+            onChange={(event) => {
+              const on = event.currentTarget.checked;
+              onDraft({ of: "maybe", on, draft: on && draft.draft.of === "const" ? begun(shape, root) : draft.draft });
+            }} />
           {name === "" ? "Give a value" : <>Give <b>{visible(name)}</b></>}
         </label>
-        {!draft.on && texts}
-        {draft.on ? <Field {...props} draft={draft.draft} needed /> : wrong}
+        {draft.on ? <Field {...props} draft={draft.draft} needed /> : texts}
       </div>
     );
   }
 }
 
-/** Whether the title of a schema is that of the class that it refers to, which is no name for a field. */
-const fromClass = (schema: Schema): boolean => schema.title === undefined;
-
-function without(byPath: ReadonlyMap<string, string[]>, path: string): ReadonlyMap<string, string[]> {
-  if (!byPath.has(path)) return byPath;
-  const found = new Map(byPath);
-  found.delete(path);
-  return found;
-}
-
-function hintOf(shape: Shape): string {
-  const { schema } = shape;
-  const said: string[] = [];
-  if (shape.kind === "text" || shape.kind === "number" || shape.kind === "decimal") {
-    const format = FORMATS[String(schema.format)];
-    if (format?.hint) said.push(`${format.hint[0]!.toUpperCase()}${format.hint.slice(1)}.`);
-    if (format?.input === "datetime-local") said.push("In the time zone of this device.");
-    if (schema.contentEncoding === "base64") said.push("Bytes, written as base64.");
-    if (typeof schema.minLength === "number" && schema.minLength > 1) said.push(`At least ${schema.minLength} characters.`);
-    if (typeof schema.maxLength === "number") said.push(`At most ${schema.maxLength} characters.`);
-    const least = schema.minimum ?? schema.exclusiveMinimum, most = schema.maximum ?? schema.exclusiveMaximum;
-    if (least !== undefined && most !== undefined) said.push(`From ${String(least)} to ${String(most)}${schema.minimum === undefined || schema.maximum === undefined ? ", limits excluded" : ""}.`);
-    else if (least !== undefined) said.push(schema.minimum !== undefined ? `${String(least)} or more.` : `More than ${String(least)}.`);
-    else if (most !== undefined) said.push(schema.maximum !== undefined ? `${String(most)} or less.` : `Less than ${String(most)}.`);
-    if (Array.isArray(schema.examples) && schema.examples.length > 0) said.push(`Such as ${summary(schema.examples[0], 80)}.`);
-    if (shape.nullable) said.push("Left empty: null.");
-  }
-  return visible(said.join(" "));
+function hintOf({ kind, nullable, schema }: Shape): string {
+  if (kind !== "text" && kind !== "number" && kind !== "decimal") return "";
+  const format = FORMATS[String(schema.format)];
+  const said = [
+    format?.hint, format?.input === "datetime-local" && "in the time zone of this device", schema.contentEncoding === "base64" && "bytes, written as base64",
+    typeof schema.minLength === "number" && schema.minLength > 1 && `at least ${schema.minLength} characters`,
+    typeof schema.maxLength === "number" && `at most ${schema.maxLength} characters`,
+    ...limitsOf(schema),
+    Array.isArray(schema.examples) && schema.examples.length > 0 && `such as ${summary(schema.examples[0], 80)}`,
+    nullable && "left empty: null",
+  ].filter(Boolean).join(", ");
+  return said && `${said[0]!.toUpperCase()}${said.slice(1)}.`;
 }
 
 // -- controls -----------------------------------------------------------------------------------------------------------
 
-function Radios({ name, at, words, bad, onAt }: { name: string; at: number; words: readonly string[]; bad: boolean; onAt: (at: number) => void }) {
+/** One of several: all in sight if they are few and short. */
+function Pick({ name, label, words, at, bad, onAt }: { name: string; label: string; words: readonly string[]; at: number; bad: boolean; onAt: (at: number) => void }) {
+  if (words.length > 6 || words.some((it) => it.length > 40)) return (
+    <select class="input" aria-label={visible(label) || "Value"} aria-invalid={bad} value={String(at)} onChange={(event) => onAt(Number(event.currentTarget.value))}>
+      {at < 0 && <option value="-1">Choose …</option>}
+      {words.map((it, own) => <option key={own} value={String(own)}>{visible(it)}</option>)}
+    </select>
+  );
   return (
-    <div class="form-radios">
+    <div class="row">
       {words.map((word, own) => (
         <label key={own} class="form-radio">
           <input type="radio" name={`${name}-radio`} checked={own === at} aria-invalid={bad || undefined} onChange={() => onAt(own)} />
-          <span>{word}</span>
+          <span>{visible(word)}</span>
         </label>
       ))}
     </div>
   );
 }
 
-interface TextProps { shape: Shape; tied: Tied; text: string; whole: boolean; onText: (text: string) => void }
+/** The texts that the controls of the browser take without losing something. */
+const TAKES: Record<string, RegExp> = {
+  date: /^(\d{4}-\d\d-\d\d)?$/, time: /^(\d\d:\d\d(:\d\d)?)?$/, "datetime-local": /^(\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d))?$/,
+};
 
-function TextControl({ shape, tied, text, whole, onText }: TextProps) {
-  const { schema } = shape;
-  if (shape.kind !== "text") {
-    return <input {...tied} class="input form-number" inputMode={schema.type === "integer" ? "numeric" : "decimal"} autoComplete="off" spellcheck={false}
-      value={text} onInput={(event) => onText(event.currentTarget.value)} />;
-  }
-  const input = FORMATS[String(schema.format)]?.input;
-  if (input === "datetime-local") {
-    const local = toLocal(text);
-    if (local !== null) {
-      return <input {...tied} type="datetime-local" step="1" class="input form-short" value={local} onInput={(event) => onText(fromLocal(event.currentTarget.value))} />;
-    }
-  } else if ((input === "date" && /^(\d{4}-\d\d-\d\d)?$/.test(text)) || (input === "time" && /^(\d\d:\d\d(:\d\d)?)?$/.test(text))) {
-    return <input {...tied} type={input} step={input === "time" ? "1" : undefined} class="input form-short" value={text} onInput={(event) => onText(event.currentTarget.value)} />;
-  } else if (input === "password") {
-    return <input {...tied} type="password" autoComplete="off" class="input" value={text} onInput={(event) => onText(event.currentTarget.value)} />;
-  }
-  const short = input !== undefined || schema.pattern !== undefined || (typeof schema.maxLength === "number" && schema.maxLength <= 80);
-  if (short && !text.includes("\n")) {
-    return <input {...tied} class="input" inputMode={input === "email" ? "email" : input === "url" ? "url" : input === "decimal" ? "decimal" : undefined}
-      autoComplete="off" spellcheck={input === undefined} value={text} onInput={(event) => onText(event.currentTarget.value)} />;
-  }
-  return <textarea {...tied} class="input form-text" rows={rowsOf(text, whole ? 3 : 1, 14)} value={text} onInput={(event) => onText(event.currentTarget.value)} />;
-}
-
-function rowsOf(text: string, least: number, most: number): number {
-  let rows = 0;
-  for (let from = 0; from <= text.length && rows < most; rows++) {
-    const end = text.indexOf("\n", from);
-    const length = (end < 0 ? text.length : end) - from;
-    rows += Math.floor(length / 70);
-    if (end < 0) {
-      rows++;
-      break;
-    }
-    from = end + 1;
-  }
-  return Math.min(Math.max(rows, least), most);
-}
-
-const two = (number: number): string => String(number).padStart(2, "0");
-
-/** A time with a zone as the browser's control wants it; null if the control would lose something of it. */
-export function toLocal(text: string): string | null {
-  if (text === "") return "";
-  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(text)) return null;
-  const at = new Date(text);
-  if (Number.isNaN(at.getTime())) return null;
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-}
-
-/** What the browser's control gives, with the zone of this device. */
-export function fromLocal(text: string): string {
-  if (text === "") return "";
-  const at = new Date(text);
-  if (Number.isNaN(at.getTime())) return "";
-  const east = -at.getTimezoneOffset();
-  const zone = `${east < 0 ? "-" : "+"}${two(Math.floor(Math.abs(east) / 60))}:${two(Math.abs(east) % 60)}`;
-  return `${text.length === 16 ? `${text}:00` : text.slice(0, 19)}${zone}`;
-}
-
-function JsonArea({ tied, text, onText }: { tied: Tied; text: string; onText: (text: string) => void }) {
-  return <textarea {...tied} class="input form-json" rows={rowsOf(text, 3, 20)} spellcheck={false} autoCapitalize="off" autoComplete="off" value={text}
-    onInput={(event) => onText(event.currentTarget.value)} />;
-}
-
-function JsonText({ context, path, text, label, about, error, schema, onText }: {
-  context: Context; path: string; text: string; label: string; about: string; error: string; schema: Schema; onText: (text: string) => void;
-}) {
-  const id = idOf(context.id, path);
-  const tied: Tied = {
-    id, "aria-describedby": [about && `${id}-about`, error && `${id}-wrong`].filter(Boolean).join(" ") || undefined, "aria-invalid": error !== "", "aria-required": true,
-  };
+function TextControl({ shape: { kind, schema }, tied, text, whole, onText }: { shape: Shape; tied: object; text: string; whole: boolean; onText: (text: string) => void }) {
+  const type = kind === "text" ? FORMATS[String(schema.format)]?.input : "text";
+  const isShort = type !== undefined || schema.pattern !== undefined || (typeof schema.maxLength === "number" && schema.maxLength <= 80);
+  if (!isShort || text.includes("\n"))
+    return <textarea {...tied} class={`input form-text ${whole ? "whole" : ""}`} rows={whole ? 3 : 1} value={text} onInput={(event) => onText(event.currentTarget.value)} />;
+  const takes = TAKES[type!], fits = takes?.test(text) ?? true, isTime = takes !== undefined;
+  const isLocal = type === "datetime-local" && fits;
+  const look: object = { type: (fits && type) || "text", step: isTime ? 1 : undefined };
   return (
-    <div class={`form-field${error ? " bad" : ""}`}>
-      <label class="label" htmlFor={id}>{label}</label>
-      {about && <p class="hint" id={`${id}-about`}>{about}</p>}
-      <JsonArea tied={tied} text={text} onText={onText} />
-      {error && <p class="wrong" id={`${id}-wrong`}><span aria-hidden="true">✗ </span>{visible(error)}</p>}
-      <details class="form-schema"><summary>What fits (JSON Schema)</summary><Value value={schema} open={3} /></details>
-    </div>
+    <input {...tied} {...look} class={`input ${isTime || kind !== "text" ? "form-short" : ""}`}
+      inputMode={kind === "text" ? undefined : schema.type === "integer" ? "numeric" : "decimal"} autoComplete="off" spellcheck={type === undefined}
+      value={isLocal ? toLocal(text) : text} onInput={(event) => onText(isLocal ? fromLocal(event.currentTarget.value) : event.currentTarget.value)} />
   );
 }
 
-function Items({ context, draft, shape, path, label, onDraft }: FieldProps & { draft: Draft & { of: "list" }; shape: Shape }) {
+/** A time with a zone as the control of the browser shows it: without one, as of this device. */
+function toLocal(text: string): string {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? "" : new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+function fromLocal(text: string): string {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? "" : at.toISOString().replace(".000", "");
+}
+
+/** The items of a list, or the keys of a map. */
+function Items({ context, draft, shape, path, label, onDraft }: FieldProps & { draft: Draft & { of: "list" | "map" }; shape: Shape }) {
   const { schema } = shape;
-  const fixed = shape.kind === "tuple";
+  const isMap = draft.of === "map", isFixed = shape.kind === "tuple";
+  const items: readonly { key: number; name?: string; draft: Draft }[] = draft.items;
+  const schemaAt = (at: number): Schema => (isMap ? valuesOf(schema) : itemOf(schema, at));
   const added = useRef(false);
   const box = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    if (!added.current) return;
+    if (added.current) [...box.current!.querySelectorAll(":scope > .form-item")].at(-1)?.querySelector<HTMLElement>("input, textarea, select")?.focus();
     added.current = false;
-    const items = box.current?.querySelectorAll(":scope > .form-item");
-    items?.[items.length - 1]?.querySelector<HTMLElement>("input, textarea, select")?.focus();
   });
-  const set = (items: typeof draft.items): void => onDraft({ of: "list", items });
-  const full = typeof schema.maxItems === "number" && draft.items.length >= schema.maxItems;
+  const set = (next: typeof items): void => onDraft({ of: draft.of, items: next } as Draft);
+  const change = (key: number, part: { name?: string; draft?: Draft }): void => set(items.map((it) => (it.key === key ? { ...it, ...part } : it)));
   return (
     <div ref={box} class="form-items">
-      {draft.items.map((it, at) => (
+      {items.map((it, at) => (
         <div key={it.key} class="form-item">
+          {isMap && (
+            <label class="form-key"><span class="label">Key</span>
+              <input class="input" value={it.name} autoComplete="off" spellcheck={false} onInput={(event) => change(it.key, { name: event.currentTarget.value })} />
+            </label>
+          )}
           <div class="grow">
-            <Field context={context} schema={itemOf(schema, at)} draft={it.draft} path={`${path}/${at}`} needed label={fixed ? String(at + 1) : `${label || "Item"} ${at + 1}`}
-              onDraft={(next) => set(draft.items.map((other) => (other.key === it.key ? { key: it.key, draft: next } : other)))} />
+            <Field context={isMap ? { ...context, id: `${context.id}-${it.key}` } : context} schema={schemaAt(at)} draft={it.draft}
+              path={`${path}/${isMap ? pointer(it.name!) : at}`} needed label={isMap ? "Value" : `${isFixed ? "" : label || "Item"} ${at + 1}`.trim()}
+              onDraft={(next) => change(it.key, { draft: next })} />
           </div>
-          {!fixed && (
-            <button type="button" class="button quiet form-remove" aria-label={`Remove ${label || "item"} ${at + 1}`}
-              onClick={(event) => {
-                const add = event.currentTarget.closest(".form-items")?.querySelector<HTMLElement>(":scope > .form-add");
-                set(draft.items.filter((other) => other.key !== it.key));
-                add?.focus();
+          {!isFixed && (
+            <button type="button" class="button quiet form-remove" aria-label={`Remove ${it.name || `${label || "item"} ${at + 1}`}`}
+              onClick={() => {
+                set(items.filter((other) => other.key !== it.key));
+                box.current!.querySelector<HTMLElement>(":scope > .button")?.focus();
               }}>Remove</button>
           )}
         </div>
       ))}
-      {!fixed && (
-        <button type="button" class="button form-add" disabled={full}
+      {!isFixed && (
+        <button type="button" class="button" disabled={typeof schema.maxItems === "number" && items.length >= schema.maxItems}
           onClick={() => {
             added.current = true;
-            set([...draft.items, { key: newItem(), draft: start(itemOf(schema, draft.items.length), context.root) }]);
-          }}>{draft.items.length === 0 ? "Add an item" : "Add another"}</button>
+            set([...items, { key: newItem(), name: "", draft: start(schemaAt(items.length), context.root) }]);
+          }}>{items.length > 0 ? "Add another" : isMap ? "Add a key" : "Add an item"}</button>
       )}
-    </div>
-  );
-}
-
-function Entries({ context, draft, shape, path, onDraft }: FieldProps & { draft: Draft & { of: "map" }; shape: Shape }) {
-  const inner = valuesOf(shape.schema);
-  const added = useRef(false);
-  const box = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    if (!added.current) return;
-    added.current = false;
-    const names = box.current?.querySelectorAll<HTMLElement>(":scope > .form-item .form-key");
-    names?.[names.length - 1]?.focus();
-  });
-  const set = (entries: typeof draft.entries): void => onDraft({ of: "map", entries });
-  return (
-    <div ref={box} class="form-items">
-      {draft.entries.map((it, at) => (
-        <div key={it.key} class="form-item">
-          <label class="form-keyed"><span class="label">Key</span>
-            <input class="input form-key" value={it.name} autoComplete="off" spellcheck={false}
-              onInput={(event) => {
-                const name = event.currentTarget.value;
-                set(draft.entries.map((other) => (other.key === it.key ? { ...other, name } : other)));
-              }} />
-          </label>
-          <div class="grow">
-            <Field context={{ ...context, id: `${context.id}-${it.key}` }} schema={inner} draft={it.draft} path={`${path}/${pointer(it.name)}`} needed label="Value"
-              onDraft={(next) => set(draft.entries.map((other) => (other.key === it.key ? { ...other, draft: next } : other)))} />
-          </div>
-          <button type="button" class="button quiet form-remove" aria-label={`Remove key ${it.name || at + 1}`}
-            onClick={(event) => {
-              const add = event.currentTarget.closest(".form-items")?.querySelector<HTMLElement>(":scope > .form-add");
-              set(draft.entries.filter((other) => other.key !== it.key));
-              add?.focus();
-            }}>Remove</button>
-        </div>
-      ))}
-      <button type="button" class="button form-add"
-        onClick={() => {
-          added.current = true;
-          set([...draft.entries, { key: newItem(), name: "", draft: start(inner, context.root) }]);
-        }}>{draft.entries.length === 0 ? "Add a key" : "Add another"}</button>
     </div>
   );
 }

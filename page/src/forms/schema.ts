@@ -31,7 +31,7 @@ export type Draft =
   | { of: "json"; text: string }
   | { of: "list"; items: readonly { key: number; draft: Draft }[] }
   | { of: "object"; fields: ReadonlyMap<string, Draft>; rest: Record<string, unknown> }
-  | { of: "map"; entries: readonly { key: number; name: string; draft: Draft }[] }
+  | { of: "map"; items: readonly { key: number; name: string; draft: Draft }[] }
   | { of: "union"; at: number; drafts: ReadonlyMap<number, Draft> }
   /** A part that may be left out; off: it is. */
   | { of: "maybe"; on: boolean; draft: Draft };
@@ -43,6 +43,8 @@ export interface Misfit { path: string; text: string }
 export const ABSENT = Symbol("absent");
 /** A part inside of so many others is edited as JSON. */
 const DEEPEST = 10;
+/** A list or a map with more parts is edited as JSON. */
+const MOST = 200;
 
 // -- reading schemas --------------------------------------------------------------------------------------------------
 
@@ -188,9 +190,18 @@ const ANY: readonly Schema[] = [
 export const constant = (schema: Schema): unknown => ("const" in schema ? schema.const : list(schema.enum)[0]);
 export const labelOf = (value: unknown): string => (typeof value === "string" && value.trim() !== "" ? value : summary(value, 80));
 
-const WORDS: Record<string, string> = {
-  string: "Text", integer: "Whole number", number: "Number", boolean: "Yes or no", array: "List", object: "Object", null: "Nothing (null)",
+/** What a value of a type is called, and which values are of it. */
+const TYPES: Record<string, [string, (value: unknown) => boolean]> = {
+  string: ["a text", (it) => typeof it === "string"],
+  integer: ["a whole number", (it) => isNumber(it) && whole(it) !== null],
+  number: ["a number", isNumber],
+  boolean: ["yes or no", (it) => typeof it === "boolean"],
+  array: ["a list", Array.isArray],
+  object: ["an object", isObject],
+  null: ["nothing (null)", (it) => it === null],
 };
+const typeName = (type: string): string => TYPES[type]?.[0] ?? type;
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What an option of a union is called. */
 export function nameOf(option: Schema, root: Schema): string {
@@ -203,23 +214,23 @@ export function nameOf(option: Schema, root: Schema): string {
     if (typeof text === "string" && typeof schema.title !== "string") return text;
   }
   if (typeof schema.title === "string") return schema.title;
-  if (typeof schema.format === "string") return FORMATS[schema.format]?.name ?? `Text (${schema.format})`;
+  if (typeof schema.format === "string") return capital(FORMATS[schema.format]?.name ?? `text (${schema.format})`);
   if (shape.kind === "list") return `List of ${nameOf(asSchema(schema.items), root).toLowerCase()}`;
-  return typeof schema.type === "string" ? WORDS[schema.type] ?? schema.type : "JSON";
+  return typeof schema.type === "string" ? capital(typeName(schema.type).replace(/^an? /, "")) : "JSON";
 }
 
-interface Format { name: string; input: string; hint?: string; fits?: RegExp }
+interface Format { name: string; input: "text" | "date" | "time" | "datetime-local" | "email" | "url" | "password"; hint?: string; fits?: RegExp }
 /** The formats of texts. Only what is surely wrong is refused here. */
-export const FORMATS: Record<string, Format> = {
-  date: { name: "Date", input: "date", fits: /^\d{4}-\d\d-\d\d$/ },
-  time: { name: "Time", input: "time", fits: /^\d\d:\d\d/ },
-  "date-time": { name: "Date and time", input: "datetime-local", fits: /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/ },
-  email: { name: "E-mail address", input: "email", hint: "such as name@example.com", fits: /^[^@\s]+@[^@\s]+$/ },
+export const FORMATS: Record<string, Format | undefined> = {
+  date: { name: "date", input: "date", fits: /^\d{4}-\d\d-\d\d$/ },
+  time: { name: "time", input: "time", fits: /^\d\d:\d\d/ },
+  "date-time": { name: "date and time", input: "datetime-local", fits: /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/ },
+  email: { name: "e-mail address", input: "email", hint: "such as name@example.com", fits: /^[^@\s]+@[^@\s]+$/ },
   uuid: { name: "UUID", input: "text", hint: "such as 123e4567-e89b-12d3-a456-426614174000", fits: /^[{]?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}[}]?$/i },
-  uri: { name: "Address (URL)", input: "url", hint: "such as https://example.com", fits: /^[a-z][a-z0-9+.-]*:/i },
-  decimal: { name: "Decimal number", input: "decimal", fits: /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*[-+]?(inf(inity)?|nan)\s*$/i },
-  duration: { name: "Duration", input: "text", hint: "such as PT1H30M for one and a half hours" },
-  password: { name: "Secret text", input: "password" },
+  uri: { name: "address (URL)", input: "url", hint: "such as https://example.com", fits: /^[a-z][a-z0-9+.-]*:/i },
+  decimal: { name: "decimal number", input: "text", fits: /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$|^\s*[-+]?(inf(inity)?|nan)\s*$/i },
+  duration: { name: "duration", input: "text", hint: "such as PT1H30M for one and a half hours" },
+  password: { name: "secret text", input: "password" },
 };
 
 // -- drafts -----------------------------------------------------------------------------------------------------------
@@ -250,65 +261,59 @@ export function start(schema: Schema, root: Schema, value?: unknown, needed = tr
   return begun(shape, root, given, deep);
 }
 
+/** Whether the control of a shape can show a value. */
+function shows({ kind, schema, choices }: Shape, given: unknown): boolean {
+  switch (kind) {
+    case "const": return same(given, constant(schema));
+    case "boolean": return typeof given === "boolean";
+    case "choice": return choices.some((it) => same(it.value, given));
+    case "choices": return Array.isArray(given) && given.every((it) => choices.some((one) => same(one.value, it)));
+    case "text": return typeof given === "string";
+    case "number": return isNumber(given);
+    case "decimal": return isNumber(given) || typeof given === "string";
+    case "list": return Array.isArray(given) && given.length <= MOST;
+    case "tuple": return Array.isArray(given) && given.length === list(schema.prefixItems).length;
+    case "object": return isObject(given);
+    case "map": return isObject(given) && Object.keys(given).length <= MOST;
+    default: return kind === "union";
+  }
+}
+
 /** The draft of a part that is there. */
 export function begun(shape: Shape, root: Schema, given?: unknown, deep = 0): Draft {
-  const { schema } = shape;
-  const asJson = (): Draft => ({ of: "json", text: given === undefined ? "" : pretty(given) });
-  const none = given === undefined || given === null;
-  if (deep > DEEPEST) return asJson();
-  switch (shape.kind) {
-    case "const": return given === undefined || same(given, constant(schema)) ? { of: "const" } : asJson();
-    case "null": return none ? { of: "const" } : asJson();
-    case "boolean":
-      if (none) return { of: "flag", value: null };
-      return typeof given === "boolean" ? { of: "flag", value: given } : asJson();
-    case "choice": {
-      const at = shape.choices.findIndex((it) => same(it.value, given));
-      return at >= 0 || none ? { of: "choice", at } : asJson();
-    }
-    case "choices": {
-      const at = list(given).map((it) => shape.choices.findIndex((one) => same(one.value, it)));
-      return at.includes(-1) || (!none && !Array.isArray(given)) ? asJson() : { of: "choices", at };
-    }
-    case "text": return none ? { of: "text", text: "" } : typeof given === "string" ? { of: "text", text: given } : asJson();
-    case "number": return none ? { of: "text", text: "" } : isNumber(given) ? { of: "text", text: String(given) } : asJson();
-    case "decimal": return none ? { of: "text", text: "" } : isNumber(given) || typeof given === "string" ? { of: "text", text: String(given) } : asJson();
+  const { kind, schema, choices, options } = shape;
+  const asJson: Draft = { of: "json", text: given === undefined ? "" : pretty(given) };
+  const none = given === undefined || (given === null && kind !== "union" && kind !== "json");
+  if (deep > DEEPEST || (!none && !shows(shape, given))) return asJson;
+  const part = (it: unknown, value: unknown, needed = true): Draft => start(asSchema(it), root, value, needed, deep + 1);
+  const at = (value: unknown): number => choices.findIndex((it) => same(it.value, value));
+  switch (kind) {
+    case "const": case "null": return { of: "const" };
+    case "boolean": return { of: "flag", value: none ? null : (given as boolean) };
+    case "choice": return { of: "choice", at: at(given) };
+    case "choices": return { of: "choices", at: list(given).map(at) };
+    case "text": case "number": case "decimal": return { of: "text", text: none ? "" : String(given) };
     case "list": {
-      if (!none && !Array.isArray(given)) return asJson();
-      const least = Math.min(typeof schema.minItems === "number" ? schema.minItems : 0, 20);
-      const values: unknown[] = none ? new Array<unknown>(least).fill(undefined) : (given as unknown[]);
-      if (values.length > 200) return asJson();
-      return { of: "list", items: values.map((it) => ({ key: newItem(), draft: start(asSchema(schema.items), root, it, true, deep + 1) })) };
+      const least = typeof schema.minItems === "number" ? Math.min(schema.minItems, 20) : 0;
+      const values = none ? Array.from<unknown>({ length: least }) : list(given);
+      return { of: "list", items: values.map((it) => ({ key: newItem(), draft: part(schema.items, it) })) };
     }
-    case "tuple": {
-      const parts = list(schema.prefixItems);
-      if (!none && (!Array.isArray(given) || given.length !== parts.length)) return asJson();
-      return { of: "list", items: parts.map((it, at) => ({ key: at, draft: start(asSchema(it), root, none ? undefined : (given as unknown[])[at], true, deep + 1) })) };
-    }
+    case "tuple": return { of: "list", items: list(schema.prefixItems).map((it, at) => ({ key: at, draft: part(it, list(given)[at]) })) };
     case "object": {
-      if (!none && !isObject(given)) return asJson();
-      const held = (given ?? {}) as Record<string, unknown>;
-      const needed = texts(schema.required);
-      const all = propertiesOf(schema);
-      const fields = new Map(all.map(([name, it]) =>
-        [name, start(it, root, Object.hasOwn(held, name) ? held[name] : undefined, needed.includes(name), deep + 1)]));
-      return { of: "object", fields, rest: Object.fromEntries(Object.entries(held).filter(([name]) => !fields.has(name))) };
-    }
-    case "map": {
-      if (!none && !isObject(given)) return asJson();
-      const all = Object.entries((given ?? {}) as Record<string, unknown>);
-      if (all.length > 200) return asJson();
-      return { of: "map", entries: all.map(([name, it]) => ({ key: newItem(), name, draft: start(valuesOf(schema), root, it, true, deep + 1) })) };
-    }
-    case "union": {
-      let at = 0;
-      if (given !== undefined) {
-        at = shape.options.findIndex((it) => check(it, root, given).length === 0);
-        if (at < 0) return asJson();
+      const { ...rest } = (given ?? {}) as Record<string, unknown>;
+      const fields = new Map<string, Draft>();
+      for (const [name, it] of propertiesOf(schema)) {
+        fields.set(name, part(it, Object.hasOwn(rest, name) ? rest[name] : undefined, neededOf(schema).includes(name)));
+        delete rest[name];
       }
-      return { of: "union", at, drafts: new Map([[at, start(shape.options[at]!, root, given, true, deep + 1)]]) };
+      return { of: "object", fields, rest };
     }
-    case "json": return asJson();
+    case "map": return { of: "map", items: Object.entries(given ?? {}).map(([name, it]) => ({ key: newItem(), name, draft: part(valuesOf(schema), it) })) };
+    case "union": {
+      const at = none ? 0 : options.findIndex((it) => check(it, root, given).length === 0);
+      return at < 0 ? asJson : { of: "union", at, drafts: new Map([[at, part(options[at], given)]]) };
+    }
+    case "json": return asJson;
   }
 }
 
@@ -318,16 +323,8 @@ export const itemOf = (schema: Schema, at: number): Schema => asSchema(list(sche
 export const neededOf = (schema: Schema): string[] => texts(schema.required);
 
 /** The value of a draft, or `ABSENT`. What cannot be read is added to `misfits`; `check` tells what does not fit. */
-export function read(draft: Draft, schema: Schema, root: Schema, misfits: Misfit[], path = "", needed = true): unknown {
-  const shape = shapeOf(schema, root);
-  if (draft.of === "maybe") {
-    if (draft.on) return readPart(draft.draft, shape, root, misfits, path, needed);
-    return shape.nullable && (needed || shape.schema.default === null) ? null : ABSENT;
-  }
-  return readPart(draft, shape, root, misfits, path, needed);
-}
-
-function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], path: string, needed: boolean): unknown {
+export function read(draft: Draft, whole: Schema, root: Schema, misfits: Misfit[], path = "", needed = true): unknown {
+  const shape = shapeOf(whole, root);
   const { schema } = shape;
   const nothing = (text: string): unknown => {
     if (shape.nullable) return null;
@@ -368,13 +365,9 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
         return ABSENT;
       }
     }
-    case "list": {
+    case "list":
       if (draft.items.length === 0 && !needed && schema.default === undefined) return ABSENT;
-      return draft.items.map((it, at) => {
-        const value = read(it.draft, itemOf(schema, at), root, misfits, `${path}/${at}`);
-        return value === ABSENT ? null : value;
-      });
-    }
+      return draft.items.map((it, at) => orNull(read(it.draft, itemOf(schema, at), root, misfits, `${path}/${at}`)));
     case "object": {
       const required = neededOf(schema);
       const entries = Object.entries(draft.rest);
@@ -386,14 +379,13 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
       return Object.fromEntries(entries);
     }
     case "map": {
-      if (draft.entries.length === 0 && !needed && schema.default === undefined) return ABSENT;
+      if (draft.items.length === 0 && !needed && schema.default === undefined) return ABSENT;
       const seen = new Set<string>();
-      return Object.fromEntries(draft.entries.map((it) => {
+      return Object.fromEntries(draft.items.map((it) => {
         const inner = `${path}/${pointer(it.name)}`;
         if (seen.has(it.name)) misfits.push({ path: inner, text: `The key ${summary(it.name, 40)} is there twice.` });
         seen.add(it.name);
-        const value = read(it.draft, valuesOf(schema), root, misfits, inner);
-        return [it.name, value === ABSENT ? null : value];
+        return [it.name, orNull(read(it.draft, valuesOf(schema), root, misfits, inner))];
       }));
     }
     case "union": {
@@ -401,9 +393,13 @@ function readPart(draft: Draft, shape: Shape, root: Schema, misfits: Misfit[], p
       const part = draft.drafts.get(draft.at);
       return option === undefined || part === undefined ? nothing("Choose one of these.") : read(part, option, root, misfits, path);
     }
-    case "maybe": return ABSENT;
+    case "maybe":
+      if (draft.on) return read(draft.draft, whole, root, misfits, path, needed);
+      return shape.nullable && (needed || schema.default === null) ? null : ABSENT;
   }
 }
+
+const orNull = (value: unknown): unknown => (value === ABSENT ? null : value);
 
 /** A part of a JSON pointer. */
 export const pointer = (name: string): string => name.replace(/~/g, "~0").replace(/\//g, "~1");
@@ -415,18 +411,12 @@ function hintNumber(typed: string, whole: boolean): string {
 
 /** Why a text is no JSON, and where. */
 export function notJson(text: string, error: unknown): string {
-  const said = error instanceof Error ? error.message : "";
-  const place = /position (\d+)/.exec(said);
-  const byLine = /line (\d+) column (\d+)/.exec(said);
-  let where = "";
-  if (byLine !== null) where = ` (line ${byLine[1]}, column ${byLine[2]})`;
-  else if (place !== null) {
-    const before = text.slice(0, Number(place[1])).split("\n");
-    where = ` (line ${before.length}, column ${before.at(-1)!.length + 1})`;
-  } else if (/end of (JSON|data)|unterminated/i.test(said)) where = " (it ends too early)";
   if (/^\s*[\p{L}_][^"{}[\]]*$/u.test(text)) return `This is no JSON. A text needs quotes: ${JSON.stringify(text.trim().slice(0, 40))}.`;
-  if (/'/.test(text) && !/"/.test(text)) return `This is no JSON${where}. Texts and keys need double quotes.`;
-  return `This is no JSON${where}.`;
+  const said = String(error), place = /position (\d+)/.exec(said);
+  const before = place === null ? [] : text.slice(0, Number(place[1])).split("\n");
+  const where = before.length > 0 ? `line ${before.length}, column ${before.at(-1)!.length + 1}` : /line \d+ column \d+/.exec(said)?.[0];
+  const quotes = text.includes("'") && !text.includes('"') ? " Texts and keys need double quotes." : "";
+  return `This is no JSON${where === undefined ? "" : ` (${where})`}.${quotes}`;
 }
 
 // -- checking ---------------------------------------------------------------------------------------------------------
@@ -437,8 +427,6 @@ export function check(schema: unknown, root: Schema, value: unknown): Misfit[] {
   checkInto(schema, root, value, "", found, 0);
   return found;
 }
-
-const counted = (number: number, one: string, more = `${one}s`): string => `${number} ${number === 1 ? one : more}`;
 
 function checkInto(schema: unknown, root: Schema, value: unknown, path: string, found: Misfit[], deep: number): void {
   if (deep > 40 || found.length > 50) return;
@@ -451,7 +439,7 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
     if (Array.isArray(options) && options.length > 0 && !fitsOne(options, it)) return;
   }
   const types = typeof it.type === "string" ? [it.type] : texts(it.type);
-  if (types.length > 0 && !types.some((type) => isType(value, type))) return bad(wanted(types));
+  if (types.length > 0 && !types.some((type) => TYPES[type]?.[1](value) ?? true)) return bad(capital(`${types.map(typeName).join(" or ")} is needed.`));
   if (typeof value === "string") checkText(it, value, bad);
   else if (isNumber(value)) checkNumber(it, value, bad);
   else if (Array.isArray(value)) checkList(it, value);
@@ -486,8 +474,7 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
 
   function checkList(it: Schema, values: readonly unknown[]): void {
     const first = list(it.prefixItems);
-    if (typeof it.minItems === "number" && values.length < it.minItems) bad(`At least ${counted(it.minItems, "item")} ${it.minItems === 1 ? "is" : "are"} needed.`);
-    if (typeof it.maxItems === "number" && values.length > it.maxItems) bad(`There can be at most ${counted(it.maxItems, "item")}.`);
+    checkCount(it, "Items", "item", values.length, bad);
     if (it.uniqueItems === true && values.length <= 1000 && values.some((one, at) => values.slice(0, at).some((other) => same(one, other)))) bad("Each item can be there once only.");
     values.forEach((one, at) => {
       const inner = at < first.length ? first[at] : it.items;
@@ -501,48 +488,61 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
       if (!Object.hasOwn(held, name)) found.push({ path: `${path}/${pointer(name)}`, text: "This is needed." });
     }
     const names = Object.keys(held);
-    if (typeof it.minProperties === "number" && names.length < it.minProperties) bad(`At least ${counted(it.minProperties, "key")} ${it.minProperties === 1 ? "is" : "are"} needed.`);
-    if (typeof it.maxProperties === "number" && names.length > it.maxProperties) bad(`There can be at most ${counted(it.maxProperties, "key")}.`);
+    checkCount(it, "Properties", "key", names.length, bad);
     for (const name of names) {
       const inner = parts.get(name);
       if (inner !== undefined) checkInto(inner, root, held[name], `${path}/${pointer(name)}`, found, deep + 1);
       else if (isObject(it.patternProperties)) continue;
-      else if (it.additionalProperties === false) bad(`There is no key ${summary(name, 60)} here; there ${parts.size === 1 ? "is" : "are"} ${[...parts.keys()].join(", ") || "none"}.`);
+      else if (it.additionalProperties === false) bad(`There is no key ${summary(name, 60)} here.`);
       else if (it.additionalProperties !== undefined) checkInto(it.additionalProperties, root, held[name], `${path}/${pointer(name)}`, found, deep + 1);
     }
   }
 }
 
-function checkText(it: Schema, value: string, bad: (text: string) => void): void {
-  const length = typeof it.minLength === "number" || typeof it.maxLength === "number" ? [...value].length : 0;
-  if (typeof it.minLength === "number" && length < it.minLength)
-    return bad(value === "" ? "This is needed." : `At least ${counted(it.minLength, "character")} ${it.minLength === 1 ? "is" : "are"} needed; there ${length === 1 ? "is" : "are"} ${length}.`);
-  if (typeof it.maxLength === "number" && length > it.maxLength) return bad(`There can be at most ${counted(it.maxLength, "character")}; there are ${length}.`);
-  if (typeof it.pattern === "string" && it.pattern.length < 500 && value.length < 10_000) {
-    let pattern: RegExp | null = null;
-    try {
-      pattern = new RegExp(it.pattern, "u");
-    } catch {
-      // Python knows patterns that JavaScript does not
-    }
-    if (pattern !== null && !pattern.test(value)) return bad(`This has to match the pattern ${it.pattern}`);
+/** The limits of a number: what it has to be, and when it is not. */
+const LIMITS: Record<string, [string, (sign: number) => boolean]> = {
+  minimum: ["# or more", (sign) => sign < 0], exclusiveMinimum: ["more than #", (sign) => sign <= 0],
+  maximum: ["# or less", (sign) => sign > 0], exclusiveMaximum: ["less than #", (sign) => sign >= 0],
+};
+
+/** The limits that a number has not kept, in words; without a number, all of them. */
+export function limitsOf(schema: Schema, value?: number | Exact): string[] {
+  const found: string[] = [];
+  for (const [name, [words, isOver]] of Object.entries(LIMITS)) {
+    const limit = schema[name];
+    if (isNumber(limit) && (value === undefined || isOver(compare(value, limit)))) found.push(words.replace("#", String(limit)));
   }
-  const format = FORMATS[String(it.format)];
-  if (format?.fits && !format.fits.test(value)) return bad(`This is no ${format.name.toLowerCase().replace("uuid", "UUID").replace("(url)", "(URL)")}${format.hint ? `, ${format.hint}` : ""}.`);
-  if (it.contentEncoding === "base64" && !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value.trim())) bad("This is no base64 text.");
+  return found;
 }
 
 function checkNumber(it: Schema, value: number | Exact, bad: (text: string) => void): void {
-  const below = (limit: unknown): limit is number | Exact => isNumber(limit) && compare(value, limit) < 0;
-  const above = (limit: unknown): limit is number | Exact => isNumber(limit) && compare(value, limit) > 0;
-  const equal = (limit: unknown): boolean => isNumber(limit) && compare(value, limit) === 0;
-  if (below(it.minimum)) bad(`This has to be ${it.minimum} or more.`);
-  else if (below(it.exclusiveMinimum) || equal(it.exclusiveMinimum)) bad(`This has to be more than ${String(it.exclusiveMinimum)}.`);
-  else if (above(it.maximum)) bad(`This has to be ${it.maximum} or less.`);
-  else if (above(it.exclusiveMaximum) || equal(it.exclusiveMaximum)) bad(`This has to be less than ${String(it.exclusiveMaximum)}.`);
-  else if (typeof it.multipleOf === "number" && Number.isInteger(it.multipleOf) && isWhole(value)) {
-    if (it.multipleOf !== 0 && whole(value)! % BigInt(it.multipleOf) !== 0n) bad(`This has to be a multiple of ${it.multipleOf}.`);
+  for (const limit of limitsOf(it, value)) bad(`This has to be ${limit}.`);
+  const digits = whole(value), step = isNumber(it.multipleOf) ? whole(it.multipleOf) : null;
+  if (digits !== null && step && digits % step !== 0n) bad(`This has to be a multiple of ${step}.`);
+}
+
+function checkText(it: Schema, value: string, bad: (text: string) => void): void {
+  if (value === "" && typeof it.minLength === "number" && it.minLength > 0) return bad("This is needed.");
+  if (it.minLength !== undefined || it.maxLength !== undefined) checkCount(it, "Length", "character", [...value].length, bad);
+  if (typeof it.pattern === "string" && it.pattern.length < 500 && value.length < 10_000) {
+    try {
+      if (!new RegExp(it.pattern, "u").test(value)) bad(`This has to match the pattern ${it.pattern}`);
+    } catch {
+      // Python knows patterns that JavaScript does not
+    }
   }
+  const format = FORMATS[String(it.format)];
+  if (format?.fits && !format.fits.test(value)) bad(`This is no ${format.name}${format.hint ? `, ${format.hint}` : ""}.`);
+  if (it.contentEncoding === "base64" && !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value.trim())) bad("This is no base64 text.");
+}
+
+/** Whether there are as many characters, items or keys as there have to be. */
+function checkCount(it: Schema, what: "Length" | "Items" | "Properties", word: string, count: number, bad: (text: string) => void): void {
+  const least = it[`min${what}`], most = it[`max${what}`];
+  const are = (number: number): string => (number === 1 ? "is" : "are");
+  const counted = (number: number): string => `${number} ${word}${number === 1 ? "" : "s"} ${are(number)}`;
+  if (typeof least === "number" && count < least) bad(`At least ${counted(least)} needed; there ${are(count)} ${count}.`);
+  if (typeof most === "number" && count > most) bad(`At most ${counted(most)} possible; there ${are(count)} ${count}.`);
 }
 
 /** A number without a fraction, as exactly as it was written; null for others, and for too large ones. */
@@ -559,26 +559,3 @@ function compare(one: number | Exact, other: number | Exact): number {
   return Number(one) - Number(other);
 }
 
-const isWhole = (value: number | Exact): boolean => whole(value) !== null;
-
-function isType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null": return value === null;
-    case "boolean": return typeof value === "boolean";
-    case "string": return typeof value === "string";
-    case "number": return isNumber(value);
-    case "integer": return isNumber(value) && isWhole(value);
-    case "array": return Array.isArray(value);
-    case "object": return isObject(value);
-    default: return true;
-  }
-}
-
-const NEEDED: Record<string, string> = {
-  string: "a text", integer: "a whole number", number: "a number", boolean: "yes or no (true or false)", array: "a list", object: "an object", null: "null",
-};
-
-function wanted(types: readonly string[]): string {
-  const text = types.map((it) => NEEDED[it] ?? it).join(" or ");
-  return `${text[0]!.toUpperCase()}${text.slice(1)} is needed.`;
-}

@@ -1,9 +1,9 @@
 /** Reads the open questions, and keeps what was read up to date. */
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { get, HttpError, isSignedIn, onSignIn, path, post, problemOf } from "../wire/http";
-import type { Done, Problem, QuestionInfo, QuestionPage } from "../wire/types";
-import { idOf } from "../forms/question";
+import { answer as send, idOf } from "../forms/question";
+import { get, isSignedIn, onSignIn, problemOf } from "../wire/http";
+import type { Problem, QuestionInfo, QuestionPage } from "../wire/types";
 import { FIRST, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
 
@@ -63,26 +63,10 @@ export function sweep(kept: ReadonlySet<string> = new Set()): void {
 /** Answer a question; `intent`: the same answer with the same one happens once. One that is not open any more is marked
  * as that, every other problem is thrown. */
 export async function answer(question: QuestionInfo, value: unknown, intent: string): Promise<void> {
+  const over = await send(question, value, intent);
   const id = idOf(question);
-  try {
-    const asked = path("executions", question.execution, "interrupts", question.id);
-    await post<Done>(asked, { value }, { idempotency: intent });
-  } catch (error) {
-    if (!(error instanceof HttpError && OVER.has(error.problem.code))) throw error;
-    close(id, "elsewhere");
-    return;
-  }
-  mine.add(id);
-  close(id, "mine");
-}
-
-/** The problems of an answer that say that nobody is asked any more. */
-const OVER: ReadonlySet<string> = new Set([
-  "already_answered", "unknown_question", "unknown_execution", "question_expired", "ended",
-]);
-
-function close(id: string, closed: Asked["closed"]): void {
-  shown = (shown ?? []).map((it) => (idOf(it.question) === id ? { ...it, closed } : it));
+  if (over === null) mine.add(id);
+  shown = (shown ?? []).map((it) => (idOf(it.question) === id ? { ...it, closed: over === null ? "mine" : "elsewhere" } : it));
   tell();
 }
 

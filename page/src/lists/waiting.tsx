@@ -4,12 +4,10 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { ago, exact } from "../app/time";
-import { Ago, Trouble, useNow } from "../app/ui";
-import { SchemaForm } from "../forms/form";
-import { idOf, usePayload } from "../forms/question";
+import { Ago, Loading, Trouble, useNow } from "../app/ui";
+import { Asking, titleOf } from "../forms/asking";
+import { idOf } from "../forms/question";
 import { line } from "../values/text";
-import { Value } from "../values/value";
-import type { QuestionInfo } from "../wire/types";
 import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { shortId } from "./words";
@@ -49,16 +47,11 @@ export function Waiting() {
           Clear {closed}<span class="ask-order"> answered</span>
         </button>
       </div>
-      {problem !== null && shown === null && <Trouble problem={problem} onAgain={() => void readQuestions()} />}
-      {shown === null && problem === null && (
-        <ul class="ask-list" aria-hidden="true">
-          {[1, 2, 3].map((it) => <li key={it} class="card ask-card ask-skeleton" />)}
-        </ul>
-      )}
+      {shown === null && (problem ? <Trouble problem={problem} onAgain={() => void readQuestions()} /> : <Loading lines={12} />)}
       {shown?.length === 0 && (
         <div class="list-empty">
           <h2>Nobody waits for you</h2>
-          <p>When a run asks something, it appears here, and you can answer it in place.</p>
+          <p>What a run asks appears here, to be answered in place.</p>
           <Link class="button" to={{ view: "runs" }}>See the runs</Link>
         </div>
       )}
@@ -78,6 +71,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
   // The oldest question is unfolded: with one question, that is all there is to do here.
   const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
+  const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
   // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
@@ -120,7 +114,9 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </p>
       </div>
       {isShown && (closed === "" ? (
-        <div class="ask-body" ref={body}><Answering question={question} /></div>
+        <div class="ask-body" ref={body}>
+          <Asking question={question} disabled={readOnly === "Loading." ? "" : readOnly} onSubmit={(value, intent) => answer(question, value, intent)} />
+        </div>
       ) : (
         <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
@@ -128,29 +124,5 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </div>
       ))}
     </li>
-  );
-}
-
-/** A question in words: its type, as the flow has named it. */
-function titleOf(question: QuestionInfo): string {
-  return line(question.type || question.chunk || "Question", 120);
-}
-
-function Answering({ question }: { question: QuestionInfo }) {
-  const { readOnly } = useAccess();
-  const payload = usePayload(question);
-  return (
-    <>
-      <div class={`ask-payload ${question.cut ? "large" : ""}`}>
-        {payload.problem !== null ? <Trouble problem={payload.problem} />
-          : payload.loading ? <p class="muted">The question is large; it is being read.</p>
-          : payload.value !== null && <Value value={payload.value} open={2} />}
-      </div>
-      <SchemaForm
-        schema={question.schema} submit="Answer" keep={idOf(question)} label={titleOf(question)}
-        disabled={readOnly === "Loading." ? "" : readOnly}
-        onSubmit={(value, intent) => answer(question, value, intent)}
-      />
-    </>
   );
 }

@@ -15,8 +15,6 @@ export interface Cause {
   name: string;
   /** The value that went on from here. */
   value: unknown; hasValue: boolean;
-  /** The frames before are gone, or do not say more. */
-  open: boolean;
 }
 
 /** The chain of a run, at most so many links; `more` if it is longer. */
@@ -29,13 +27,12 @@ export function causesOf(track: Track, moment: Moment, run: number, most = 100):
     seen.add(number);
     const frame = track.frame(number);
     if (frame === undefined || frame.state) {
-      chain.push({ ...linkOf({ number, at: frame?.at ?? 0, kind: "the frames before are gone" } as Frame), open: true });
+      chain.push(linkOf({ number, at: frame?.at ?? 0, kind: "the frames before are gone" } as Frame));
       break;
     }
     const link = linkOf(frame);
     chain.push(link);
     number = before(track, moment, frame, link);
-    if (number === 0 && frame.kind !== "started") link.open = link.run !== null || frame.kind === "pulled" || frame.kind === "timer_fired";
   }
   return { chain, more: false };
 }
@@ -44,8 +41,7 @@ export function causesOf(track: Track, moment: Moment, run: number, most = 100):
 function before(track: Track, moment: Moment, frame: Frame, link: Cause): number {
   if (frame.kind === "resumed" || frame.kind === "withdrawn") return asked(track, frame);
   if (link.run !== null) return moment.runs.get(link.run)?.cause ?? 0;
-  if (frame.follows) return frame.follows;
-  return 0;
+  return frame.follows ?? 0;
 }
 
 /** The frame that has asked the question which this one has answered. */
@@ -75,5 +71,5 @@ function linkOf({ number, at, kind, record = {} }: Frame): Cause {
   const name = record.name ?? record.key ?? record.interrupt ?? "";
   const value = record.value ?? record.payload ?? record.items ?? record.error;
   const words = (WORDS[kind] ?? kind.replaceAll("_", " ")).replace("set", CHANGED[String(record.op)] ?? "set");
-  return { frame: number, at, run, words, name: String(name), value: value ?? null, hasValue: value !== undefined, open: false };
+  return { frame: number, at, run, words, name: String(name), value: value ?? null, hasValue: value !== undefined };
 }

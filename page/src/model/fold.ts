@@ -8,7 +8,7 @@
 import { FINAL, type State, type Status } from "../status";
 import type { Failed, Frame, Phase, RunChange, StateInfo } from "../wire/types";
 import { Axis, upTo } from "./axis";
-import type { Moment, OperatorState, Question, Run, Segment, StreamItem, Track } from "./track";
+import type { Moment, OperatorState, Question, Run, RunMap, Segment, StreamItem, Track } from "./track";
 
 type Doing = Segment["state"];
 type Outcome = "done" | "failed" | "cancelled";
@@ -58,25 +58,31 @@ class Value {
 
 /** A run at a version of it. */
 class View implements Run {
+  readonly #all: Line;
+  readonly #parts: number;
+  readonly #over: boolean;
   #segments: readonly Segment[] | undefined;
-  constructor(
-    private readonly all: Line, readonly state: State, readonly phase: Phase | "ended", readonly attempt: number,
-    readonly losses: number, readonly ended: number | null, private readonly parts: number, private readonly over: boolean,
-    readonly output: unknown, readonly hasOutput: boolean, readonly error: Failed | null, readonly questions: readonly string[],
-  ) {}
-  get id(): number { return this.all.id; }
-  get chunk(): string { return this.all.chunk; }
-  get operator(): string { return this.all.operator; }
-  get cause(): number { return this.all.cause; }
-  get by(): number | null { return this.all.by; }
-  get began(): number { return this.all.began; }
-  get input(): unknown { return this.all.input; }
-  get hasInput(): boolean { return this.all.hasInput; }
-  get subFlow(): string | null { return this.all.subFlow; }
+  readonly id; readonly chunk; readonly operator; readonly cause; readonly by; readonly began;
+  readonly state; readonly phase; readonly attempt; readonly losses; readonly ended; readonly output; readonly hasOutput;
+  readonly error; readonly questions;
+  constructor(all: Line) {
+    this.#all = all;
+    this.#parts = all.segments.length;
+    this.#over = all.open === undefined;
+    this.id = all.id; this.chunk = all.chunk; this.operator = all.operator;
+    this.cause = all.cause; this.by = all.by; this.began = all.began;
+    this.state = all.state; this.phase = all.phase; this.attempt = all.attempt; this.losses = all.losses;
+    this.ended = all.ended; this.output = all.output; this.hasOutput = all.hasOutput;
+    this.error = all.error; this.questions = all.questions;
+  }
+  // what is told of a run later holds for all of its versions
+  get input(): unknown { return this.#all.input; }
+  get hasInput(): boolean { return this.#all.hasInput; }
+  get subFlow(): string | null { return this.#all.subFlow; }
   get segments(): readonly Segment[] {
     if (this.#segments === undefined) {
-      const segments = this.all.segments.slice(0, this.parts), last = this.parts - 1;
-      if (!this.over && last >= 0) segments[last] = { ...segments[last]!, end: null, mark: "" };
+      const segments = this.#all.segments.slice(0, this.#parts), last = this.#parts - 1;
+      if (!this.#over && last >= 0) segments[last] = { ...segments[last]!, end: null, mark: "" };
       this.#segments = segments;
     }
     return this.#segments;
@@ -133,8 +139,8 @@ class Counts {
   }
 }
 
-/** The runs up to a moment, as a map that makes nothing until it is asked. */
-class Runs implements ReadonlyMap<number, Run> {
+/** The runs up to a moment; nothing is made until it is asked for. */
+class Runs implements RunMap {
   constructor(
     private readonly order: readonly Line[], private readonly lines: ReadonlyMap<number, Line>, readonly size: number,
     private readonly moment: number,
@@ -142,26 +148,8 @@ class Runs implements ReadonlyMap<number, Run> {
   get(id: number): Run | undefined {
     return this.lines.get(id)?.views.at(this.moment);
   }
-  has(id: number): boolean {
-    return this.get(id) !== undefined;
-  }
-  *entries(): Generator<[number, Run], undefined> {
-    for (let place = 0; place < this.size; place++) {
-      const line = this.order[place]!;
-      yield [line.id, line.views.at(this.moment)!];
-    }
-  }
-  *keys(): Generator<number, undefined> {
-    for (let place = 0; place < this.size; place++) yield this.order[place]!.id;
-  }
   *values(): Generator<Run, undefined> {
     for (let place = 0; place < this.size; place++) yield this.order[place]!.views.at(this.moment)!;
-  }
-  [Symbol.iterator](): Generator<[number, Run], undefined> {
-    return this.entries();
-  }
-  forEach(call: (value: Run, key: number, map: ReadonlyMap<number, Run>) => void): void {
-    for (const [id, run] of this.entries()) call(run, id, this);
   }
 }
 
@@ -492,10 +480,7 @@ export class Fold implements Track {
   }
 
   #keep(line: Line, frame: number): void {
-    line.views.put(frame, new View(
-      line, line.state, line.phase, line.attempt, line.losses, line.ended, line.segments.length, line.open === undefined,
-      line.output, line.hasOutput, line.error, line.questions,
-    ));
+    line.views.put(frame, new View(line));
   }
 
   #question(frame: number, question: Question): void {

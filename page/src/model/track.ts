@@ -49,6 +49,9 @@ export interface OperatorState {
 
 export interface Question { id: string; type: string; chunk: string; payload: unknown; since: number; run: number | null; inside: boolean }
 
+/** Runs by their number, in the order in which they began. */
+export type RunMap = Pick<ReadonlyMap<number, Run>, "get" | "values" | "size">;
+
 /** The execution at one moment. A moment is not changed after it was made; what is asked of it is made when asked. */
 export interface Moment {
   number: number; at: number;
@@ -59,7 +62,7 @@ export interface Moment {
   definition: string;
   started: boolean; input: unknown;
   /** All runs up to here, in the order in which they began. */
-  runs: ReadonlyMap<number, Run>;
+  runs: RunMap;
   operators: ReadonlyMap<string, OperatorState>;
   questions: ReadonlyMap<string, Question>;
   state: ReadonlyMap<string, unknown>;
