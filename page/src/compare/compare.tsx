@@ -7,6 +7,7 @@ import { useChanges } from "../app/live";
 import { duration } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
 import { usePaced } from "../lists/counts";
+import { RunLink } from "../lists/run-link";
 import { count, shortId, taken } from "../lists/words";
 import { LOOK } from "../status";
 import { line } from "../values/text";
@@ -79,7 +80,7 @@ function Head({ side, id, info }: { side: string; id: string; info: ExecutionInf
       <p class="muted small">{side}</p>
       <p class="compare-name">
         <span class="compare-flow">{info === null ? "" : line(info.flow, 80)}</span>{" "}
-        <Link class="mono" to={{ view: "execution", id }} title={id.slice(0, 600)}>{shortId(id)}</Link>
+        <RunLink id={id} />
       </p>
       <p class="compare-facts">
         {info !== null && (

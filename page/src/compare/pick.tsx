@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Link } from "../app/link";
 import { go } from "../app/route";
 import { Ago, Empty, Loading, Mark, Trouble, useNow } from "../app/ui";
+import { RunLink } from "../lists/run-link";
 import { shortId, what } from "../lists/words";
 import { line } from "../values/text";
 import { get, isAbort, path, problemOf, type Query } from "../wire/http";
@@ -50,7 +51,7 @@ export function Pick({ one }: { one: string }) {
       </div>
       <p class="muted compare-of">
         Choose a run{info && ` of ${line(info.flow, 80)}`} to compare with{" "}
-        <Link class="mono" to={{ view: "execution", id: one }}>{shortId(one)}</Link>.
+        <RunLink id={one} />.
       </p>
       <form
         class="row compare-search"

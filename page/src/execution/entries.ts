@@ -117,8 +117,7 @@ function isSame(one: StreamItem, other: StreamItem): boolean {
 export function labelOf(entry: Entry): string {
   if (entry.keys === null) return "";
   for (const name of ["path", "field", "name", "type"]) if (entry.keys[name]) return line(entry.keys[name], 60);
-  const rest = Object.keys(entry.keys);
-  return rest.length > 0 ? line(entry.keys, 60) : "";
+  return Object.keys(entry.keys).length > 0 ? line(entry.keys, 60) : "";
 }
 
 const texts = new WeakMap<Entry, string>();

@@ -3,7 +3,7 @@ import "./state.css";
 import { useMemo, useState } from "preact/hooks";
 import type { Moment } from "../model/track";
 import { Diff } from "../values/diff";
-import { RowList } from "../values/list";
+import { ListHead, RowList, useFolds } from "../values/list";
 import { line, summary } from "../values/text";
 import { Value } from "../values/value";
 
@@ -16,28 +16,18 @@ interface Held { key: string; mark: keyof typeof LOOK; value: unknown; old: unkn
 /** `before` is the moment before this one, for what has changed. */
 export function StatePanel({ moment, before }: { moment: Moment; before: Moment | null }) {
   const [wanted, setWanted] = useState("");
-  const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(new Set());
+  const [unfolded, fold] = useFolds<string>();
   const held = useMemo(() => heldOf(moment, before), [moment, before]);
   const shown = useMemo(() => {
     const text = wanted.trim().toLowerCase();
     return text === "" ? held : held.filter((it) => it.key.toLowerCase().includes(text));
   }, [held, wanted]);
   const changed = held.filter((it) => it.mark !== "");
-  const fold = (key: string): void => {
-    const next = new Set(unfolded);
-    if (!next.delete(key)) next.add(key);
-    setUnfolded(next);
-  };
   const keys = `${held.length.toLocaleString("en")} key${held.length === 1 ? "" : "s"}`;
   return (
-    <div class="state">
-      <div class="state-head">
-        {(held.length > MANY || wanted !== "") && (
-          <input class="input state-filter" type="search" placeholder="Filter keys" aria-label="Filter the keys of the state" value={wanted}
-            onInput={(event) => setWanted(event.currentTarget.value)} />
-        )}
-        <span class="state-count">{keys}{changed.length > 0 && `, ${changed.length} changed at this moment`}</span>
-      </div>
+    <div class="rows-panel">
+      <ListHead wanted={wanted} onWanted={setWanted} label="Filter the keys of the state" filter={held.length > MANY || wanted !== ""}
+        count={<>{keys}{changed.length > 0 && `, ${changed.length} changed at this moment`}</>} />
       <RowList
         items={shown} keyOf={(it) => it.key} label="State" estimate={() => 26}
         empty={<p class="empty">{wanted !== "" ? "No key fits the filter." : "The state is empty."}</p>}
@@ -73,7 +63,7 @@ function Row({ held: { key, mark, value, old }, open, fold }: { held: Held; open
       </button>
       {open && (
         <div class="state-whole">
-          {mark === "changed" && old !== undefined ? <Diff one={old} other={value} /> : mark === "removed" ? <Value value={old} open={2} copy /> : <Value value={value} open={2} copy />}
+          {mark === "changed" && old !== undefined ? <Diff one={old} other={value} /> : <Value value={mark === "removed" ? old : value} open={2} copy />}
         </div>
       )}
     </div>

@@ -1,9 +1,10 @@
 /** The runtime stream up to the moment that is shown, with what models write as running text. */
 import "./stream.css";
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { StreamItem } from "../model/track";
+import { exact } from "../app/time";
 import { begin, line, visible } from "../values/text";
-import { RowList } from "../values/list";
+import { ListHead, RowList, useFolds } from "../values/list";
 import { Value } from "../values/value";
 import { Entries, has, labelOf, type Entry } from "./entries";
 
@@ -20,37 +21,27 @@ export interface StreamProps {
 /** A text with more characters than this shows its beginning and its end. */
 const WHOLE = 20_000, EDGE = 4_000;
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function StreamPanel({ items, live, onMoment, timeOf }: StreamProps) {
   const all = useMemo(() => new Entries(), []);
   const [wanted, setWanted] = useState("");
-  const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
+  const [unfolded, fold] = useFolds<number>();
   const entries = useMemo(() => all.of(items), [items]);
   const shown = useMemo(() => {
     const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
     return words.length === 0 ? entries : entries.filter((it) => has(it, words));
   }, [entries, wanted]);
-  const fold = useRef((_: number) => {});
-  fold.current = (first) => {
-    const next = new Set(unfolded);
-    if (!next.delete(first)) next.add(first);
-    setUnfolded(next);
-  };
   const count = `${items.length.toLocaleString("en")} item${items.length === 1 ? "" : "s"}`;
   return (
-    <div class="stream">
-      <div class="stream-head">
-        <input class="input stream-filter" type="search" placeholder="Filter" aria-label="Filter the stream" value={wanted}
-          onInput={(event) => setWanted(event.currentTarget.value)} />
-        <span class="stream-count">{wanted === "" ? count : `${shown.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} fit`}</span>
-      </div>
+    <div class="rows-panel">
+      <ListHead wanted={wanted} onWanted={setWanted} label="Filter the stream"
+        count={wanted === "" ? count : `${shown.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} fit`} />
       <RowList
         items={shown} keyOf={(it) => it.first} label="Stream" role="log" follow
         estimate={(it, width) => (it.text === null ? 24 : textHeight(it.text, width))}
         below={(number) => `${number.toLocaleString("en")} new below`}
         empty={<p class="empty">{wanted !== "" ? "Nothing fits the filter." : live ? "Nothing has come yet." : "Nothing had come by this moment."}</p>}
-        row={(it) => <Row entry={it} open={unfolded.has(it.first)} fold={fold.current} onMoment={onMoment} at={timeOf?.(it.lastFrame)} />}
+        row={(it) => <Row entry={it} open={unfolded.has(it.first)} fold={fold} onMoment={onMoment} at={timeOf?.(it.lastFrame)} />}
       />
     </div>
   );
@@ -74,7 +65,7 @@ function Row({ entry, open, fold, onMoment, at }: {
       <div class="stream-facts">
         {onMoment === undefined ? <span class="stream-number">{number}</span>
           : <button type="button" class="stream-number" title={`Go to the moment of ${name}`} aria-label={`Go to the moment of ${name}`} onClick={() => onMoment(entry.lastFrame)}>{number}</button>}
-        {at !== undefined && <time dateTime={new Date(at * 1000).toISOString()} title={DAY.format(at * 1000)}>{TIME.format(at * 1000)}</time>}
+        {at !== undefined && <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{TIME.format(at * 1000)}</time>}
       </div>
       <div class={`stream-what${entry.path !== "" || label !== "" ? " stream-tagged" : ""}`}>
         {entry.path !== "" && <span class="stream-path" title={`From the sub-flow ${visible(entry.path)}`}>{line(entry.path, 60)}</span>}

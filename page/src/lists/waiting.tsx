@@ -10,7 +10,7 @@ import { idOf } from "../forms/question";
 import { line } from "../values/text";
 import type { Asked } from "./asked";
 import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
-import { shortId } from "./words";
+import { RunLink } from "./run-link";
 
 export function Waiting() {
   const { shown, open, more, problem } = useQuestions();
@@ -105,9 +105,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
         </span>
         <p class="ask-from">
           <span class="ask-flow">{line(question.flow, 80)}</span>{" · "}
-          <Link to={{ view: "execution", id: question.execution }} title={question.execution.slice(0, 600)}>
-            {shortId(question.execution)}
-          </Link>
+          <RunLink id={question.execution} />
           {question.chunk && question.chunk !== question.flow && (
             <>{" · "}<span class="ask-chunk">{line(question.chunk, 80)}</span></>
           )}

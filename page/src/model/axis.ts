@@ -3,11 +3,6 @@
 /** An idle time takes at most this part of the axis before it, and `LEAST` seconds where there is little before it. */
 export const SHARE = 0.125;
 export const LEAST = 2;
-/** What the whole axis may span, in seconds; after a day it doubles. It grows by such steps only, so that nothing jumps. */
-const SPANS = [
-  2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600,
-  32400, 43200, 64800, 86400,
-];
 const TICKS = [
   0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200,
   14400, 28800, 43200, 86400,
@@ -83,12 +78,11 @@ export function marked(axis: Axis, now: number): Gap[] {
   return all.filter((it) => it.seconds > 1.2 * (it.end - it.start)).slice(-100);
 }
 
-/** How many seconds an axis shows on which this place has to be, while more comes. */
+/** How many seconds an axis shows on which this place has to be, while more comes: it grows by steps only, so that nothing jumps. */
 export function span(seconds: number): number {
-  for (const known of SPANS) if (seconds <= known) return known;
-  let days = 2;
-  while (seconds > days * 86400) days *= 2;
-  return days * 86400;
+  let whole = 2;
+  while (whole < seconds) whole *= 1.5;
+  return whole;
 }
 
 /** How many seconds are between two labels, of which so many have room. */

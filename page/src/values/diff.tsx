@@ -3,8 +3,8 @@ import "./diff.css";
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { difference, NOTHING, textDifference, type Change, type Part } from "./difference";
-import { begin, visible } from "./text";
-import { Text, Value } from "./value";
+import { visible } from "./text";
+import { Name, Text, Value } from "./value";
 
 export { NOTHING } from "./difference";
 
@@ -35,12 +35,12 @@ function Node({ change, names, name }: { change: Change; names: Names; name?: st
       return (
         <Line kind="changed" sign="~" word="changed" name={name}>
           <div class="diff-pair">
-            <Side kind="removed" sign="−" name={names[0]}>
+            <Line kind="removed" sign="−" word={names[0]}>
               {texts !== null ? <Around {...texts} text={texts.one} kind="removed" /> : <Value value={change.one} open={0} />}
-            </Side>
-            <Side kind="added" sign="+" name={names[1]}>
+            </Line>
+            <Line kind="added" sign="+" word={names[1]}>
               {texts !== null ? <Around {...texts} text={texts.other} kind="added" /> : <Value value={change.other} open={0} />}
-            </Side>
+            </Line>
           </div>
         </Line>
       );
@@ -95,16 +95,6 @@ function Line({ kind = "", sign = "", word = "", name, children }: {
   );
 }
 
-function Side({ kind, sign, name, children }: { kind: string; sign: string; name: string; children: ComponentChildren }) {
-  return (
-    <div class={`diff-line diff-${kind}`}>
-      <span class="diff-sign" aria-hidden="true">{sign}</span>
-      <span class="diff-word">{name}</span>
-      <div class="diff-value">{children}</div>
-    </div>
-  );
-}
-
 function Around({ before, text, after, kind }: { before: string; text: string; after: string; kind: string }) {
   return (
     <span class="value-text">
@@ -113,8 +103,4 @@ function Around({ before, text, after, kind }: { before: string; text: string; a
       <span class="muted">{visible(after)}</span>
     </span>
   );
-}
-
-function Name({ name }: { name: string | number }) {
-  return <span class={typeof name === "number" ? "value-at" : "value-name"}>{name === "" ? '""' : visible(begin(String(name), 300))}</span>;
 }

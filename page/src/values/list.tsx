@@ -6,7 +6,7 @@
  */
 import "./list.css";
 import type { ComponentChildren } from "preact";
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Heights } from "./rows";
 
 export interface RowListProps<T> {
@@ -182,6 +182,29 @@ export function RowList<T>({ items, keyOf, estimate, row, label, follow = false,
       )}
     </div>
   );
+}
+
+/** What stands above such a list: a filter, and how many rows there are. */
+export function ListHead({ wanted, onWanted, label, count, filter = true }: {
+  wanted: string; onWanted: (wanted: string) => void; label: string; count: ComponentChildren; filter?: boolean;
+}) {
+  return (
+    <div class="rows-head">
+      {filter && <input class="input rows-filter" type="search" placeholder="Filter" aria-label={label} value={wanted} onInput={(event) => onWanted(event.currentTarget.value)} />}
+      <span class="rows-count">{count}</span>
+    </div>
+  );
+}
+
+/** Which rows are unfolded, and what folds or unfolds one: always the same function. */
+export function useFolds<K>(): [ReadonlySet<K>, (key: K) => void] {
+  const [unfolded, setUnfolded] = useState<ReadonlySet<K>>(new Set());
+  const fold = useCallback((key: K) => setUnfolded((it) => {
+    const next = new Set(it);
+    if (!next.delete(key)) next.add(key);
+    return next;
+  }), []);
+  return [unfolded, fold];
 }
 
 const rowKeys = new WeakMap<Element, unknown>();

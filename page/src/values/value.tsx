@@ -114,7 +114,7 @@ function Parts({ value, open, level }: { value: unknown; open: number; level: nu
   );
 }
 
-function Name({ name }: { name: string | number | { key: unknown } }) {
+export function Name({ name }: { name: string | number | { key: unknown } }) {
   const text = typeof name === "object" ? summary(name.key, 80) : typeof name === "number" ? String(name) : visible(begin(name, 300));
   return <span class={typeof name === "number" ? "value-at" : "value-name"}>{text === "" ? '""' : text}</span>;
 }
