@@ -13,8 +13,8 @@ if (process.argv.includes("--tests")) {
   const tests = readdirSync("tests").filter((name) => /\.test\.tsx?$/.test(name)).map((name) => `tests/${name}`);
   await esbuild.build({ ...common, entryPoints: tests, outdir: TESTS, outExtension: { ".js": ".mjs" }, platform: "node", sourcemap: "inline" });
 } else {
-  rmSync(OUT, { recursive: true, force: true }); // parts have other names when they have changed
   mkdirSync(OUT, { recursive: true });
+  for (const name of readdirSync(OUT)) if (/^(app|layout|part-\w+)\.(js|css)$/.test(name)) rmSync(`${OUT}${name}`); // parts change their names
   for (const name of ["index.html", "icon.svg"]) cpSync(name, `${OUT}${name}`);
   const options = { ...common, entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" }, outdir: OUT, minify: true, legalComments: "none", splitting: true, chunkNames: "part-[hash]" };
   if (process.argv.includes("--watch")) await (await esbuild.context(options)).watch();

@@ -1,8 +1,6 @@
 import { render } from "preact";
 import { App } from "./app/app";
-import { fetchTheRest } from "./app/later";
 import { start } from "./app/live";
 
 start();
 render(<App />, document.getElementById("page")!);
-fetchTheRest();

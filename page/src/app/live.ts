@@ -62,7 +62,8 @@ function connect(): void {
   const mine = followed !== null && followed.info !== null && followed.error === null ? followed : null;
   has = mine;
   if (!isSignedIn()) return;
-  listening = listen("events", { after: cursor, execution: mine?.id, frames: mine?.received }, {
+  const after = cursor;
+  listening = listen("events", { after, execution: mine?.id, frames: mine?.received }, {
     onEvents(events) {
       if (has !== mine) return;
       const frames: ServerEvent[] = [];
@@ -87,6 +88,7 @@ function connect(): void {
         connect();
         return;
       }
+      if (connection === "open" && after === "") gather([], true); // what was read before may be old by now
       tell({ connection, problem, retryAt });
     },
   });

@@ -59,7 +59,6 @@ export function RunDetails(props: RunDetailsProps) {
       </dl>
       {run.questions.length > 0 && <p class="run-asks"><Mark status="asking" word={false} /> It waits for an answer: <b>{run.questions.map((it) => line(it, 80)).join(", ")}</b></p>}
       {run.error !== null && <Wrong error={run.error} run={run} />}
-      <Section title="Input"><Input track={track} run={run} item={item?.hasValue ? item.value : undefined} /></Section>
       <Section title="Output">
         {run.hasOutput ? <Value value={run.output} copy /> : <p class="muted">{whyNoOutput(run)}</p>}
       </Section>
@@ -69,6 +68,8 @@ export function RunDetails(props: RunDetailsProps) {
         </ol>
       </Section>
       <Section title="What caused it"><Causes {...props} now={now} /></Section>
+      {/* the last part, as it may have to be read: nothing below it moves */}
+      <Section title="Input"><Input track={track} run={run} item={item?.hasValue ? item.value : undefined} /></Section>
     </article>
   );
 }

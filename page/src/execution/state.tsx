@@ -57,10 +57,9 @@ function Row({ held: { key, mark, value, old }, open, fold }: { held: Held; open
       <button type="button" class="state-line" aria-expanded={open} onClick={() => fold(key)}>
         <span class="state-arrow" aria-hidden="true">{open ? "▾" : "▸"}</span>
         <span class="state-key">{line(key, 200) || '""'}</span>
-        {mark !== "" && <span class="state-word"><span aria-hidden="true">{sign} </span>{word}</span>}
-        {old !== undefined && <span class="state-old"><span class="unseen">was </span>{summary(old, 80)}</span>}
-        {old !== undefined && mark !== "removed" && <span class="state-to"><span aria-hidden="true">→</span><span class="unseen">is now</span></span>}
         {mark !== "removed" && <span class="state-sum">{summary(value, 200)}</span>}
+        {old !== undefined && <span class="state-old"><span class="unseen">was </span>{summary(old, 80)}</span>}
+        {mark !== "" && <span class="state-word"><span aria-hidden="true">{sign} </span>{word}</span>}
       </button>
       {open && (
         <div class="state-whole">

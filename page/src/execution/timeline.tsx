@@ -346,7 +346,7 @@ function RowLine({ row, place, scale, past, moment, active, selected, own, onTog
 function Count({ counts }: { counts: OperatorState }) {
   const [ended, total] = counted(counts).split("/");
   if (total === undefined) return <>{ended}</>;
-  return <>{ended}<span class={ended === total ? "time-of is-all" : "time-of"}>/{total}</span></>;
+  return <><span class="time-ended" style={{ minWidth: `${total.length}ch` }}>{ended}</span><span class={ended === total ? "time-of is-all" : "time-of"}>/{total}</span></>;
 }
 
 /** How the runs of a folded row stand: as the graph shows them, or what is known of their operator. */

@@ -1,1 +1,0 @@
-import{b as s,c as a,d as r}from"./part-BNA34T77.js";import"./part-FDEUMGH5.js";import"./part-M4KTSJQO.js";import"./part-ABILRSDX.js";export{r as Code,a as FlowList,s as useFlows};
