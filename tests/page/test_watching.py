@@ -191,6 +191,7 @@ def test_a_question_is_answered_where_all_of_them_wait(place: Place, visitor: Vi
     visitor.open()
     visitor.go("Waiting for you")
     card = page.get_by_role("listitem").filter(has_text=name)
+    expect(card).to_be_visible()
     fold = card.get_by_role("button", expanded=False)
     if fold.count():
         fold.first.click()
