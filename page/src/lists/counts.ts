@@ -1,7 +1,7 @@
 /** How many executions there are, by flow and status, kept up to date. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { get } from "../wire/http";
+import { get, onForget } from "../wire/http";
 import { sinceOf, NO_FILTER, type Counts, type Range } from "./filter";
 
 /** Call something later, and not more often than every `pause` milliseconds. */
@@ -32,6 +32,7 @@ export function usePaced(run: () => Promise<void> | void, pause: number): () => 
 }
 
 const kept = new Map<Range, Counts>();
+onForget(() => kept.clear());
 
 /** null: not known yet. */
 export function useCounts(range: Range): Counts | null {

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { answer as send, idOf } from "../forms/question";
-import { get, isSignedIn, onSignIn, problemOf } from "../wire/http";
+import { get, isAbort, isSignedIn, onForget, onSignIn, problemOf } from "../wire/http";
 import type { Problem, QuestionInfo, QuestionPage } from "../wire/types";
 import { FIRST, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
@@ -15,7 +15,13 @@ const mine = new Set<string>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
 
-// Another token may see other questions.
+onForget(() => {
+  shown = problem = reading = null;
+  more = false;
+  wanted = FIRST;
+  mine.clear();
+  tell();
+});
 onSignIn((signedIn) => {
   if (signedIn) return;
   shown = null;
@@ -35,6 +41,7 @@ async function read(): Promise<void> {
     more = page.next !== null;
     problem = null;
   } catch (error) {
+    if (isAbort(error)) return;
     problem = problemOf(error);
   }
   tell();

@@ -62,6 +62,7 @@ let token: string | null = null;
 let signedIn = true;
 const listeners = new Set<(signedIn: boolean) => void>();
 let others: BroadcastChannel | null = null;
+const forgetting = new Set<() => void>();
 
 function stored(): string | null {
   try {
@@ -72,7 +73,9 @@ function stored(): string | null {
 }
 
 function store(value: string | null): void {
+  const other = value !== token;
   token = value;
+  if (other) for (const forget of forgetting) forget();
   try {
     if (value === null) sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, value);
@@ -150,6 +153,18 @@ export function onSignIn(listener: (signedIn: boolean) => void): () => void {
   return () => void listeners.delete(listener);
 }
 
+/** Another token may see less: hear when all that was read has to be forgotten, before the other token is used. Answers
+ * that were asked for with the old token do not come any more. Returns what ends it. */
+export function onForget(forget: () => void): () => void {
+  forgetting.add(forget);
+  return () => void forgetting.delete(forget);
+}
+
+/** Ends a call that was made with a token which is not ours any more. */
+function mine(used: string | null): void {
+  if (used !== token) throw new DOMException("The token is another one now.", "AbortError");
+}
+
 // -- calls ------------------------------------------------------------------------------------------------------------
 
 export interface Sending {
@@ -161,6 +176,12 @@ export interface Sending {
 
 const UNREACHABLE: Problem = {
   title: "Not connected", detail: "The server does not answer. Is it running?", status: 0, code: "unreachable", again: true,
+};
+
+/** A browser takes "." and ".." for a way through the address, encoded or not: the call would be another one. */
+const NO_ADDRESS: Problem = {
+  title: "This name cannot be opened here", detail: "A browser cannot address what is called \".\" or \"..\". Use the command line.",
+  status: 0, code: "no_address",
 };
 
 /** One request; raises `HttpError` for every answer that is none. */
@@ -179,6 +200,7 @@ export async function request(
     }
   }
   if (body !== undefined) sent.set("Content-Type", "application/json");
+  if (/(^|\/)\.\.?(\/|$)/.test(path)) throw new HttpError(NO_ADDRESS);
   let answer: Response;
   try {
     answer = await fetch(address(path, query), {
@@ -188,8 +210,9 @@ export async function request(
     if (isAbort(error)) throw error;
     throw new HttpError(UNREACHABLE);
   }
+  mine(used);
   if (answer.ok) return answer;
-  if (answer.status === 401 && used === token) signedOut();
+  if (answer.status === 401) signedOut();
   throw new HttpError(await readProblem(answer));
 }
 
@@ -207,9 +230,12 @@ async function readProblem(answer: Response): Promise<Problem> {
 }
 
 async function json<T>(answer: Promise<Response>): Promise<T> {
+  const used = token;
   const found = await answer;
   try {
-    return parse(await found.text()) as T;
+    const text = await found.text();
+    mine(used);
+    return parse(text) as T;
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new HttpError(UNREACHABLE); // it was cut
