@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { placesIn } from "../src/forms/problem";
+import { forPerson, placesIn } from "../src/forms/problem";
 import { ABSENT, check, nameOf, notJson, plain, read, shapeOf, start, type Draft, type Misfit } from "../src/forms/schema";
 import { parse, stringify } from "../src/wire/json";
 import type { Schema } from "../src/wire/types";
@@ -211,4 +211,10 @@ test("no value and no schema makes the check fail itself", () => {
     check(schema, schema as Schema, it);
     if (typeof schema === "object" && schema !== null && !Array.isArray(schema)) read(start(schema as Schema, schema as Schema, it), schema as Schema, schema as Schema, []);
   }
+});
+
+test("a problem tells a person nothing of how programs write it", () => {
+  assert.equal(forPerson("it has ended; fork it earlier: at=..."), "it has ended");
+  assert.equal(forPerson("it has not failed; fork it: flow.history(store).fork(id, at=...)"), "it has not failed");
+  assert.equal(forPerson("expected 3 (three), got 4"), "expected 3 (three), got 4");
 });
