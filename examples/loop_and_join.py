@@ -17,6 +17,7 @@ from triggerflow.errors import ExecutionCancelled
 VERSIONS = 3
 
 flow = TriggerFlow(name="brochure")
+flow.set_contract(initial_input=None)  # it takes nothing
 
 
 @flow.chunk("write")

@@ -17,6 +17,7 @@ FACTS = ("what it is", "who works on it", "what was proved")
 RISKS = ("what could fail", "what nobody has tried")
 
 flow = TriggerFlow(name="playbook")
+flow.set_contract(initial_input=str)
 
 
 @flow.chunk("normalize")

@@ -18,14 +18,24 @@ Each command is a process of its own; what happens between them is in the store:
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.stores import SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]
 
+
+class Order(TypedDict):
+    """What to ship, and how the card and the carrier behave."""
+
+    article: str
+    card: Literal["good", "declined"]
+    carrier: Literal["fine", "broken"]
+
+
 flow = TriggerFlow(name="saga")
+flow.set_contract(initial_input=Order)
 
 
 class CardDeclined(Exception):

@@ -4,7 +4,7 @@ import { Entries, has, labelOf } from "../src/execution/entries";
 import type { StreamItem } from "../src/model/track";
 import { Heights } from "../src/values/rows";
 
-const stream = (...items: unknown[]): StreamItem[] => items.map((item, at) => ({ number: at + 1, frame: 2 * at + 1, item, path: "" }));
+const stream = (...items: unknown[]): StreamItem[] => items.map((item, at) => ({ number: at + 1, frame: 2 * at + 1, item, path: "", run: 1 }));
 const shown = (items: readonly StreamItem[]): unknown[] => new Entries().of(items).map((it) => it.text ?? it.item);
 
 test("items are merged where compact merges them", () => {
@@ -14,6 +14,12 @@ test("items are merged where compact merges them", () => {
   const items = stream("a", "b");
   items[1]!.path = "child";
   assert.deepEqual(shown(items), ["a", "b"]);
+});
+
+test("what different runs have written is not one text", () => {
+  const items = stream("booking 3 days", "done", " and paid", { delta: "x" }, { delta: "y" });
+  for (const [at, run] of [1, 2, 2, 2, 3].entries()) items[at]!.run = run;
+  assert.deepEqual(shown(items), ["booking 3 days", "done and paid", "x", "y"]);
 });
 
 test("messages that follow each other have lines of their own", () => {

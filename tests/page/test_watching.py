@@ -211,6 +211,7 @@ def test_a_question_is_answered_where_all_of_them_wait(place: Place, visitor: Vi
     visitor.open()
     visitor.go("Waiting for you")
     card = page.get_by_role("listitem").filter(has_text=name)
+    expect(card).to_be_visible()
     fold = card.get_by_role("button", expanded=False)
     if fold.count():
         fold.first.click()
@@ -308,3 +309,22 @@ def test_who_may_only_read_sees_everything_and_changes_nothing(browser: Browser,
         visitor.tab("Question").get_by_role("button", name="Yes").click()
         visitor.sees_status("completed")
         assert not [it for it in visitor.wrong if not it.startswith("401")]
+
+
+def test_sign_out_signs_out_all_tabs_and_stays_so(browser: Browser, serve: Callable[..., Place]) -> None:
+    place = serve(tokens={"boss": ["act"]})
+    with visiting(browser, place.url, check=False) as visitor:
+        visitor.open("runs", token="boss")
+        expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
+        other = another_tab(visitor).open("runs")
+        expect(other.page.get_by_role("button", name="Sign out")).to_be_visible()
+        other.page.get_by_role("button", name="Sign out").click()
+        for tab in (other, visitor):
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+            assert tab.page.evaluate("sessionStorage.length") == 0
+        for tab in (visitor, other):
+            with tab.page.expect_response(lambda it: it.status == 401):
+                tab.page.reload()
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+            tab.page.wait_for_timeout(300)  # another tab would have given its token by now
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()

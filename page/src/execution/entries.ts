@@ -1,7 +1,7 @@
 /**
- * The stream as a reader wants it: what a model writes piece by piece is one growing text. Items are merged exactly where
+ * The stream as a reader wants it: what a model writes piece by piece is one growing text. Items of one run are merged where
  * the server merges them for `compact` (triggerflow/run/stream.py): consecutive ones of one path that are texts, or that
- * have a text `delta` and are the same in all else.
+ * have a text `delta` and are the same in all else. What two runs have written is never one text.
  */
 import { isObject, same, stringify } from "../wire/json";
 import { line } from "../values/text";
@@ -12,6 +12,7 @@ export interface Entry {
   /** The numbers of its first and last item, and of their frames. */
   first: number; last: number; frame: number; lastFrame: number;
   path: string;
+  run: number | null;
   /** The whole text; null for an item that is none. */
   text: string | null;
   /** What its items have besides the text; null for plain texts and other items. */
@@ -88,11 +89,11 @@ export class Entries {
     return have;
   }
 
-  private add({ number, frame, item, path }: StreamItem, at: number): void {
+  private add({ number, frame, item, path, run }: StreamItem, at: number): void {
     const text = textOf(item);
     const last = this.entries.length - 1;
     let before = this.entries[last];
-    if (text !== null && before !== undefined && before.text !== null && before.path === path && hasKeys(item, before.keys)) {
+    if (text !== null && before?.text != null && before.path === path && before.run === run && hasKeys(item, before.keys)) {
       if (last < this.shown) {
         before = this.entries[last] = { ...before };
         this.shown = last;
@@ -105,7 +106,7 @@ export class Entries {
     }
     this.begins.push(at);
     this.end = text?.slice(-1) ?? "";
-    this.entries.push({ first: number, last: number, frame, lastFrame: frame, path, text, keys: text === null ? null : keysOf(item), item });
+    this.entries.push({ first: number, last: number, frame, lastFrame: frame, path, run, text, keys: text === null ? null : keysOf(item), item });
   }
 }
 

@@ -329,7 +329,8 @@ export class Fold implements Track {
       }
       for (const change of frame.runs ?? []) if (change.phase !== "ended") this.#run(frame, record, change, at);
       if (frame.item) {
-        all.items.push({ number: frame.item, frame: number, item: record.item ?? null, path: String(record.path ?? "") });
+        const run = typeof record.run === "number" ? record.run : null;
+        all.items.push({ number: frame.item, frame: number, item: record.item ?? null, path: String(record.path ?? ""), run });
         all.counts.put(number, frame.item);
       }
     }

@@ -95,5 +95,6 @@ export interface Track {
   /** The items of the stream up to a moment. */
   items(moment: number): readonly StreamItem[];
 }
-export interface StreamItem { number: number; frame: number; item: unknown; path: string }
+/** `run`: which put it; null for a caller from outside. */
+export interface StreamItem { number: number; frame: number; item: unknown; path: string; run: number | null }
 export type { StateInfo };
