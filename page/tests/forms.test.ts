@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { placesIn } from "../src/forms/problem";
+import { forPerson, placesIn } from "../src/forms/problem";
 import { ABSENT, check, isQuick, nameOf, notJson, plain, read, shapeOf, start, type Draft, type Misfit } from "../src/forms/schema";
 import { parse, stringify } from "../src/wire/json";
 import type { Schema } from "../src/wire/types";
@@ -243,4 +243,10 @@ test("names that every object has are no types and formats", () => {
   assert.deepEqual(check({ type: "constructor" }, {}, "x"), []);
   assert.deepEqual(check({ type: "string", format: "toString" }, {}, "x"), []);
   assert.equal(nameOf({ type: "string", format: "valueOf" }, {}), "Text (valueOf)");
+});
+
+test("a problem tells a person nothing of how programs write it", () => {
+  assert.equal(forPerson("it has ended; fork it earlier: at=..."), "it has ended");
+  assert.equal(forPerson("it has not failed; fork it: flow.history(store).fork(id, at=...)"), "it has not failed");
+  assert.equal(forPerson("expected 3 (three), got 4"), "expected 3 (three), got 4");
 });

@@ -183,6 +183,26 @@ def test_a_second_tab_sees_what_is_done_in_the_first_one(place: Place, visitor: 
     assert sum(it["kind"] == "resumed" for it in place.frames(name)) == 1
 
 
+def test_a_cancelled_run_says_so_in_the_place_of_its_question_and_is_forked_where_something_is_left(
+    place: Place, visitor: Visitor, name: str
+) -> None:
+    place.begin("approval", "boots", name)
+    place.until(name, lambda it: it["status"] == "waiting")
+    page = visitor.page
+    visitor.open("execution", id=name)
+    visitor.button("Cancel").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("no money")
+    dialog.get_by_role("button", name="Cancel run").click()
+    expect(visitor.tab("Overview").get_by_role("region", name="Questions")).to_contain_text(
+        "The run was cancelled: no money"
+    )
+    expect(page.get_by_role("row").filter(has_text="ask")).to_contain_text("cancelled")
+    expect(page.get_by_role("button", name="Fork")).to_have_accessible_name(re.compile("has ended at this moment"))
+    visitor.slider.fill("0")
+    expect(page.get_by_role("button", name="Fork here")).to_have_accessible_name(re.compile("start a new run instead"))
+
+
 def test_a_question_is_answered_where_all_of_them_wait(place: Place, visitor: Visitor, name: str) -> None:
     order = f"a boat of {name}"
     place.begin("outer", order, name)
@@ -289,3 +309,22 @@ def test_who_may_only_read_sees_everything_and_changes_nothing(browser: Browser,
         visitor.tab("Question").get_by_role("button", name="Yes").click()
         visitor.sees_status("completed")
         assert not [it for it in visitor.wrong if not it.startswith("401")]
+
+
+def test_sign_out_signs_out_all_tabs_and_stays_so(browser: Browser, serve: Callable[..., Place]) -> None:
+    place = serve(tokens={"boss": ["act"]})
+    with visiting(browser, place.url, check=False) as visitor:
+        visitor.open("runs", token="boss")
+        expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
+        other = another_tab(visitor).open("runs")
+        expect(other.page.get_by_role("button", name="Sign out")).to_be_visible()
+        other.page.get_by_role("button", name="Sign out").click()
+        for tab in (other, visitor):
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+            assert tab.page.evaluate("sessionStorage.length") == 0
+        for tab in (visitor, other):
+            with tab.page.expect_response(lambda it: it.status == 401):
+                tab.page.reload()
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+            tab.page.wait_for_timeout(300)  # another tab would have given its token by now
+            expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()

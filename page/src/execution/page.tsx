@@ -5,7 +5,7 @@ import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { useExecution, useTrack, type Watched } from "../app/live";
-import { go, type Route, type Tab } from "../app/route";
+import { go, hasMoved, type Route, type Tab } from "../app/route";
 import { Tabs, type TabInfo } from "../app/tabs";
 import { duration, exact } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
@@ -156,13 +156,17 @@ function Count({ sign, number }: { sign: string; number: number }) {
 function Header({ info, moment, live }: { info: ExecutionInfo; moment: Moment; live: boolean }) {
   const labels = Object.entries(info.labels).filter(([name]) => !OWN_LABELS.has(name));
   const status = live ? info.status : moment.status;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (hasMoved() && document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
+  }, []);
   return (
     <header class="exec-head">
       <div class="exec-line">
-        <h1 class="exec-title cut"><Link to={{ view: "flow", flow: info.flow }}>{visible(info.flow)}</Link> <span class="exec-id" title={visible(info.id)}>{visible(info.id)}</span></h1>
+        <h1 class="exec-title cut" ref={heading} tabIndex={-1}><Link to={{ view: "flow", flow: info.flow }}>{visible(info.flow)}</Link> <span class="exec-id" title={visible(info.id)}>{visible(info.id)}</span></h1>
         <span class={`badge is-${status}`}><Mark status={status} /></span>
         {!live && <span class="exec-past">in the past</span>}
-        <Actions info={info} moment={moment.number} live={live} />
+        <Actions info={info} moment={moment} live={live} />
       </div>
       <div class="exec-line exec-facts muted small">
         <span class="exec-since">started <Ago at={info.created} /></span>

@@ -8,8 +8,11 @@ import type { QuestionInfo, StateInfo } from "../wire/types";
 import { SchemaForm } from "./form";
 import { idOf } from "./question";
 
-/** A question in words: its type, as the flow has named it. */
-export const titleOf = (question: { type: string; chunk: string }): string => line(question.type || question.chunk || "Question", 120);
+/** A question in words: its type and its id, as the flow has named them. An id that nobody has chosen says nothing. */
+export function titleOf({ type, chunk, id, own_id: own = id }: { type: string; chunk: string; id: string; own_id?: string }): string {
+  const kind = type || chunk || "Question";
+  return line(own === kind || /(^|\/)interrupt-\d+$/.test(own) ? kind : `${kind} · ${own}`, 120);
+}
 
 export function Asking({ question, disabled, onSubmit }: { question: QuestionInfo; disabled: string; onSubmit: (value: unknown, intent: string) => unknown }) {
   // a large payload is not in the list of questions: it is read when somebody wants to see it

@@ -5,7 +5,7 @@
  */
 import "./form.css";
 import type { ComponentChildren } from "preact";
-import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { pretty, summary, visible } from "../values/text";
 import { Value } from "../values/value";
 import { newKey, problemOf } from "../wire/http";
@@ -59,6 +59,14 @@ function Whole({ schema: root, name, value, onSubmit, submit, disabled = "", kee
   const intent = useRef<{ text: string; key: string } | null>(null);
   const isSending = useRef(false);
   const goTo = useRef(false);
+
+  const isTyped = useMemo(() => stringify(draft) !== stringify(start(root, root, value)), [draft]);
+  useEffect(() => {
+    if (!isTyped) return;
+    const warn = (event: Event): void => event.preventDefault(); // a reload would lose it
+    addEventListener("beforeunload", warn);
+    return () => removeEventListener("beforeunload", warn);
+  }, [isTyped]);
 
   const shape = shapeOf(root, root);
   const off = sending !== ABSENT || disabled !== "";

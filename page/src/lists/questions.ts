@@ -11,7 +11,8 @@ let shown: readonly Asked[] | null = null;
 let more = false;
 let wanted = FIRST;
 let problem: Problem | null = null;
-const mine = new Set<string>();
+/** What has been answered here, by the ids of the questions. */
+const mine = new Map<string, unknown>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
 
@@ -72,10 +73,13 @@ export function sweep(kept: ReadonlySet<string> = new Set()): void {
 export async function answer(question: QuestionInfo, value: unknown, intent: string): Promise<void> {
   const over = await send(question, value, intent);
   const id = idOf(question);
-  if (over === null) mine.add(id);
+  if (over === null) mine.set(id, value);
   shown = (shown ?? []).map((it) => (idOf(it.question) === id ? { ...it, closed: over === null ? "mine" : "elsewhere" } : it));
   tell();
 }
+
+/** What was answered here. */
+export const answerTo = (question: QuestionInfo): unknown => mine.get(idOf(question));
 
 export interface Questions { shown: readonly Asked[] | null; open: number; more: boolean; problem: Problem | null }
 

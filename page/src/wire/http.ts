@@ -60,6 +60,10 @@ export function newKey(): string {
 const KEY = `triggerflow-token:${MOUNT.pathname}`;
 let token: string | null = null;
 let signedIn = true;
+/** Tokens that the server has refused: another tab that does not know it yet would give them again and again. */
+const refused = new Set<string>();
+/** Whether this tab wants the token of another one. */
+let asking = false;
 const listeners = new Set<(signedIn: boolean) => void>();
 let others: BroadcastChannel | null = null;
 const forgetting = new Set<() => void>();
@@ -105,12 +109,14 @@ if (inBrowser) {
   addEventListener("hashchange", () => {
     if (takeFromAddress()) tell(true);
   });
-  // A new tab has no token of its own: another tab of this page gives it one.
+  // A new tab has no token of its own: it says null, and another tab of this page gives it one. A tab that is signed out
+  // says false, and no tab has a token any more.
   if (typeof BroadcastChannel === "function") {
     others = new BroadcastChannel(KEY);
     others.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (data === null && token !== null && signedIn) others?.postMessage(token);
-      else if (typeof data === "string" && !(signedIn && token !== null)) signIn(data);
+      else if (typeof data === "string" && asking && !refused.has(data)) signIn(data);
+      else if (data === false) leave();
     };
   }
 }
@@ -122,19 +128,28 @@ function tell(now: boolean): void {
 
 /** The server knows no token of ours: the page asks for one. */
 export function signedOut(): void {
+  if (token !== null) refused.add(token);
   if (!signedIn) return;
+  asking = true;
   tell(false);
   others?.postMessage(null);
 }
 
 /** Go on with this token. */
 export function signIn(value: string): void {
+  asking = false;
   store(value);
   tell(true);
 }
 
-/** Forget the token, in this tab. */
+/** Forget the token, in all tabs of this page: one that kept it would give it back at the next reload. */
 export function signOut(): void {
+  leave();
+  others?.postMessage(false);
+}
+
+function leave(): void {
+  asking = false; // what another tab has sent before it was told comes too late
   store(null);
   tell(false);
 }
