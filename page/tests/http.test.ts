@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { get, HttpError, isAbort, onForget, path, signIn, signOut } from "../src/wire/http";
+import { get, HttpError, isAbort, now, onForget, path, signIn, signOut } from "../src/wire/http";
 
 test("what was asked for with another token is forgotten", async (t) => {
   let forgotten = 0;
@@ -35,4 +35,18 @@ test("a name that leads away from its address is refused", async (t) => {
   assert.equal(fetched.mock.callCount(), 0);
   await get(path("executions", "..a", "frames"));
   assert.equal(fetched.mock.callCount(), 1);
+});
+
+test("the time is that of the server", async (t) => {
+  const at = (late: number) => new Response("{}", { headers: { Date: new Date(Date.now() + late).toUTCString() } });
+  const fetched = t.mock.method(globalThis, "fetch", async () => at(3_600_000));
+  const ahead = (): number => Math.round((now() - Date.now() / 1000) / 10) * 10 + 0;
+  await get("access");
+  assert.equal(ahead(), 3600);
+  fetched.mock.mockImplementation(async () => new Response("{}"));
+  await get("access");
+  assert.equal(ahead(), 3600);
+  fetched.mock.mockImplementation(async () => at(0));
+  await get("access");
+  assert.equal(ahead(), 0);
 });

@@ -15,6 +15,7 @@ import type { Moment } from "../model/track";
 import { FINAL, LOOK } from "../status";
 import { line } from "../values/text";
 import { Value } from "../values/value";
+import { now } from "../wire/http";
 import { useRead } from "../wire/read";
 import type { ExecutionInfo, QuestionInfo, QuestionPage } from "../wire/types";
 
@@ -152,7 +153,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
 /** Why a question is not open any more. */
 function whyOver(question: QuestionInfo, { recorded, reason }: Moment): string {
   if (recorded === "cancelled") return `The run was cancelled${reason === "" ? "." : `: ${line(reason, 200)}`}`;
-  if (question.expires !== null && question.expires <= Date.now() / 1000) return "The time to answer is over.";
+  if (question.expires !== null && question.expires <= now()) return "The time to answer is over.";
   if (recorded === "failed") return "The run has failed.";
   return "It was answered elsewhere.";
 }

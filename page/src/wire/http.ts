@@ -180,6 +180,14 @@ function mine(used: string | null): void {
   if (used !== token) throw new DOMException("The token is another one now.", "AbortError");
 }
 
+/** By how many milliseconds the clock of the server is ahead of ours. */
+let ahead = 0;
+
+/** The time of the server, in seconds since the epoch: what it tells of happened by its clock. */
+export function now(): number {
+  return (Date.now() + ahead) / 1000;
+}
+
 // -- calls ------------------------------------------------------------------------------------------------------------
 
 export interface Sending {
@@ -226,6 +234,8 @@ export async function request(
     throw new HttpError(UNREACHABLE);
   }
   mine(used);
+  const off = Date.parse(answer.headers.get("Date") ?? "") - Date.now();
+  if (Math.abs(off - ahead) > 5000) ahead = off; // less is the way of the answer
   if (answer.ok) return answer;
   if (answer.status === 401) signedOut();
   throw new HttpError(await readProblem(answer));
