@@ -558,19 +558,19 @@ function checkText(it: Schema, value: string, bad: (text: string) => void): void
  * matched in more ways than anybody waits for: such a pattern is left to the server. */
 export function isQuick(pattern: string): boolean {
   if (pattern.length >= 500) return false;
-  const bare = pattern.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/\(\?(<?[=!]|:|<\w+>)/g, "(").replace(/\{\d+\}/g, "#");
+  const bare = pattern.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/\(\?/g, "(").replace(/\{\d+\}/g, "#");
   let varying = 0;
-  const groups: boolean[] = []; // whether an open group varies
+  const groups = [false]; // whether the whole, and each open group, varies
   for (let at = 0; at < bare.length; at += 1) {
     const sign = bare[at]!;
     if (sign === "(") groups.push(false);
     else if (sign === ")") {
-      const varies = groups.pop() ?? false;
-      if (varies && /[*+{#]/.test(bare[at + 1] ?? "")) return false;
-      if (varies && groups.length > 0) groups[groups.length - 1] = true;
-    } else if ("*+?{|".includes(sign)) {
-      if (sign !== "|" && !(sign === "?" && "*+?}".includes(bare[at - 1] ?? ""))) varying += 1; // but for "lazy"
-      if (groups.length > 0) groups[groups.length - 1] = true;
+      if (!groups.pop()) continue;
+      if (/[*+{#]/.test(bare[at + 1]!)) return false;
+      groups[groups.length - 1] = true;
+    } else if (/[*+?{|]/.test(sign)) {
+      if (sign !== "|") varying += 1;
+      groups[groups.length - 1] = true;
     }
   }
   return varying <= 3;

@@ -16,18 +16,16 @@ const mine = new Map<string, unknown>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
 
-onForget(() => {
+function forget(): void {
   shown = problem = reading = null;
   more = false;
   wanted = FIRST;
   mine.clear();
   tell();
-});
+}
+onForget(forget);
 onSignIn((signedIn) => {
-  if (signedIn) return;
-  shown = null;
-  more = false;
-  tell();
+  if (!signedIn) forget();
 });
 
 function tell(): void {

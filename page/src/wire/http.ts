@@ -177,7 +177,7 @@ export function onForget(forget: () => void): () => void {
 
 /** Ends a call that was made with a token which is not ours any more. */
 function mine(used: string | null): void {
-  if (used !== token) throw new DOMException("The token is another one now.", "AbortError");
+  if (used !== token) throw new DOMException("", "AbortError");
 }
 
 /** By how many milliseconds the clock of the server is ahead of ours. */
@@ -203,8 +203,7 @@ const UNREACHABLE: Problem = {
 
 /** A browser takes "." and ".." for a way through the address, encoded or not: the call would be another one. */
 const NO_ADDRESS: Problem = {
-  title: "This name cannot be opened here", detail: "A browser cannot address what is called \".\" or \"..\". Use the command line.",
-  status: 0, code: "no_address",
+  title: "Not for a browser", detail: "A browser cannot call \".\" and \"..\".", status: 0, code: "no_address",
 };
 
 /** One request; raises `HttpError` for every answer that is none. */
