@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Fold } from "../src/model/fold";
 import { causesOf } from "../src/model/causes";
-import { rowsOf } from "../src/model/rows";
 import { counted, Steps } from "../src/model/steps";
-import { density } from "../src/model/rows";
+import { density, lengthOf, rowsOf, waitOf } from "../src/model/rows";
 import { Frames, LARGE, large } from "./frames";
 
 const FRAMES = large(10_000);
@@ -154,4 +153,31 @@ test("rows: a box with several runs is one row that unfolds; conditions are show
   frames.put("failed", { run: 5, error: { type: "E", message: "" } }, { runs: [frames.end(5, "is it?")], status: "failed" });
   track.add(frames.all);
   assert.deepEqual(shown([]), ["list x2", "fetch", "is it?"]);
+});
+
+test("a step whose question nobody has answered is cancelled, and asks again after a retry", () => {
+  const frames = new Frames();
+  frames.put("started", {}, { definition: "d", runs: [frames.begin(1, "a", 1)] });
+  frames.put("paused", { run: 1, interrupt: "q" }, { status: "waiting", runs: [frames.end(1, "a")], questions: [{ id: "q", open: true }] });
+  frames.put("cancel_requested", { reason: "enough" }, { status: "cancelled", questions: [{ id: "q", open: false }] });
+  frames.put("retried", { failed: 3 }, { status: "waiting", questions: [{ id: "q", open: true }] });
+  frames.put("resumed", { interrupt: "q", value: 1 }, { questions: [{ id: "q", open: false }] });
+  const track = new Fold("one");
+  track.add(frames.all);
+  assert.deepEqual([2, 3, 4, 5].map((it) => track.at(it).runs.get(1)!.state), ["asking", "cancelled", "asking", "done"]);
+  assert.deepEqual([2, 3, 4, 5].map((it) => track.at(it).operators.get("a")!.cancelled), [0, 1, 0, 0]);
+  assert.equal(track.at(3).runs.get(1)!.segments.at(-1)!.mark, "cancelled");
+});
+
+test("the length of a run leaves out the waits between its attempts", () => {
+  const frames = new Frames(1);
+  frames.put("started", {}, { runs: [frames.begin(1, "a", 1)] });
+  frames.put("failed", { run: 1, error: {} }, { runs: [{ ...frames.begin(1, "a", 1), phase: "backoff" }] });
+  frames.at += 30;
+  frames.put("timer_fired", {}, { runs: [frames.begin(1, "a", 1, { attempt: 2 })] });
+  frames.put("completed", { run: 1, value: 1 }, { runs: [frames.end(1, "a")] });
+  const track = new Fold("one");
+  track.add(frames.all);
+  const run = track.at(4).runs.get(1)!;
+  assert.deepEqual([lengthOf(run, 0), waitOf(run, 0)], [2, 31]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { placesIn } from "../src/forms/problem";
-import { ABSENT, check, nameOf, notJson, plain, read, shapeOf, start, type Draft, type Misfit } from "../src/forms/schema";
+import { forPerson, placesIn } from "../src/forms/problem";
+import { ABSENT, check, isQuick, nameOf, notJson, plain, read, shapeOf, start, type Draft, type Misfit } from "../src/forms/schema";
 import { parse, stringify } from "../src/wire/json";
 import type { Schema } from "../src/wire/types";
 
@@ -211,4 +211,42 @@ test("no value and no schema makes the check fail itself", () => {
     check(schema, schema as Schema, it);
     if (typeof schema === "object" && schema !== null && !Array.isArray(schema)) read(start(schema as Schema, schema as Schema, it), schema as Schema, schema as Schema, []);
   }
+});
+
+test("a schema that contains itself is checked in a moment", () => {
+  const kind = (name: string): Schema => ({ type: "object", required: ["kind"], properties: { kind: { const: name }, next: { $ref: "#" } } });
+  const tagged: Schema = { anyOf: ["a", "b", "c", "d"].map(kind) };
+  const untagged: Schema = { anyOf: [1, 2, 3].map((least) => ({ type: "object", minProperties: least > 1 ? 1 : 0, properties: { next: { $ref: "#" } } })) };
+  let deep: unknown = { kind: "no" }, plainly: unknown = { next: 1 };
+  for (let at = 0; at < 18; at += 1) {
+    deep = { kind: "d", next: deep };
+    plainly = { next: plainly };
+  }
+  const begun = performance.now();
+  assert.equal(check(tagged, tagged, deep).length, 1);
+  check(untagged, untagged, plainly); // whatever it says: the server decides
+  plain({ allOf: [{ $ref: "#" }, { $ref: "#" }, { $ref: "#" }] }, { allOf: [{ $ref: "#" }, { $ref: "#" }, { $ref: "#" }] });
+  assert.ok(performance.now() - begun < 1000);
+  // a tag that has a default may be left out
+  const loose: Schema = { anyOf: [{ type: "object", properties: { kind: { const: "a" } } }, { type: "string" }] };
+  assert.deepEqual(check(loose, loose, {}), []);
+});
+
+test("a pattern that may never end is left to the server", () => {
+  for (const it of ["^(a+)+$", "^(a|a)*$", "(a?){30}a{30}", "(?:(?:x+)y)*", "a?a?a?a?a?a?", "^([a-z]+)*@$", "(a*)*"]) assert.ok(!isQuick(it), it);
+  for (const it of ["^[a-z]+$", "^\\d{4}-\\d{2}$", "^(ab)+$", "^[^@]+@[^@]+$", "^(a|b)c?$", "^\\(\\+\\)*$", "^[(+)]*$"]) assert.ok(isQuick(it), it);
+  const schema: Schema = { type: "string", pattern: "^(a+)+$" };
+  assert.deepEqual(check(schema, schema, `${"a".repeat(60)}!`), []);
+});
+
+test("names that every object has are no types and formats", () => {
+  assert.deepEqual(check({ type: "constructor" }, {}, "x"), []);
+  assert.deepEqual(check({ type: "string", format: "toString" }, {}, "x"), []);
+  assert.equal(nameOf({ type: "string", format: "valueOf" }, {}), "Text (valueOf)");
+});
+
+test("a problem tells a person nothing of how programs write it", () => {
+  assert.equal(forPerson("it has ended; fork it earlier: at=..."), "it has ended");
+  assert.equal(forPerson("it has not failed; fork it: flow.history(store).fork(id, at=...)"), "it has not failed");
+  assert.equal(forPerson("expected 3 (three), got 4"), "expected 3 (three), got 4");
 });

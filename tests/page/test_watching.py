@@ -183,6 +183,26 @@ def test_a_second_tab_sees_what_is_done_in_the_first_one(place: Place, visitor: 
     assert sum(it["kind"] == "resumed" for it in place.frames(name)) == 1
 
 
+def test_a_cancelled_run_says_so_in_the_place_of_its_question_and_is_forked_where_something_is_left(
+    place: Place, visitor: Visitor, name: str
+) -> None:
+    place.begin("approval", "boots", name)
+    place.until(name, lambda it: it["status"] == "waiting")
+    page = visitor.page
+    visitor.open("execution", id=name)
+    visitor.button("Cancel").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("no money")
+    dialog.get_by_role("button", name="Cancel run").click()
+    expect(visitor.tab("Overview").get_by_role("region", name="Questions")).to_contain_text(
+        "The run was cancelled: no money"
+    )
+    expect(page.get_by_role("row").filter(has_text="ask")).to_contain_text("cancelled")
+    expect(page.get_by_role("button", name="Fork")).to_have_accessible_name(re.compile("has ended at this moment"))
+    visitor.slider.fill("0")
+    expect(page.get_by_role("button", name="Fork here")).to_have_accessible_name(re.compile("start a new run instead"))
+
+
 def test_a_question_is_answered_where_all_of_them_wait(place: Place, visitor: Visitor, name: str) -> None:
     order = f"a boat of {name}"
     place.begin("outer", order, name)

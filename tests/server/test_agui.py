@@ -467,6 +467,9 @@ async def test_the_same_run_is_the_same_execution_and_the_same_events(store: Sto
         # The first run now goes on to the end, as the questions have their answers.
         whole = await run(client, "trip", body())
         assert said(whole) == said(first) + said(second)
+        for more in ({"messages": [{**USER, "content": "tea"}]}, {"forwardedProps": {"value": "tea"}}):
+            refused = await client.call("POST", "/api/agui/trip", body(**more))
+            assert (refused.status, refused.code) == (409, "not_possible")
         other = await run(client, "trip", body("r-3"))
         assert other[0]["metadata"] != first[0]["metadata"]
     assert (await client.get("/api/counts")).json() == {"trip": {"completed": 1, "waiting": 1}}

@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from tests.server.asgi import Client
 from tests.server.flows import echo
 from triggerflow.server import Grant, create_app
+from triggerflow.server.inputs import Headers, Refused
 from triggerflow.server.page import KINDS, Page, PageFile, load
 from triggerflow.stores import Store
 
@@ -79,6 +80,14 @@ async def test_files_are_packed_for_those_who_take_it(client: Client) -> None:
     assert packed.headers["etag"] != plain.headers["etag"]
     assert "accept-encoding" in plain.headers["vary"]
     assert "content-encoding" not in (await client.get("/app.js", accept_encoding="br, gzip;q=0")).headers
+
+
+def test_a_list_may_be_split_over_several_headers() -> None:
+    given = [(b"Accept-Encoding", b"br"), (b"accept-encoding", b"gzip"), (b"host", b"a"), (b"host", b"b")]
+    headers = Headers({"headers": given})
+    assert headers.get("accept-encoding") == "br, gzip"
+    with pytest.raises(Refused):
+        headers.get("host")
 
 
 async def test_head_has_no_body_and_other_methods_are_refused(client: Client) -> None:

@@ -84,6 +84,7 @@ async def test_paths_methods_and_queries(store: Store, method: str, path: str, s
         (b'{"value": 1, "id": "\\ud800"}', {}, 400, "bad_request"),
         (b'{"value": 1, "labels": {"a": "\\u0000"}}', {}, 400, "bad_request"),
         (b'{"value": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", {}, 400, "bad_request"),
+        (b'{"value": 1, "id": ".."}', {}, 400, "bad_request"),
         (b'{"value": 1, "id": ""}', {}, 409, "bad_request"),
         (b'{"value": 1, "delay": -1}', {}, 409, "not_possible"),
         (b'{"value": 1}', {"content-type": "text/plain"}, 415, "not_json"),

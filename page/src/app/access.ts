@@ -1,6 +1,6 @@
 /** What may be done here: what the token grants, and of which flows the server has the code. */
 import { useEffect, useState } from "preact/hooks";
-import { get, HttpError, onSignIn } from "../wire/http";
+import { get, HttpError, onForget, onSignIn } from "../wire/http";
 import type { AccessInfo, FlowInfo } from "../wire/types";
 import { useChanges } from "./live";
 
@@ -34,7 +34,12 @@ function read(): void {
     });
 }
 
-if (typeof document !== "undefined") onSignIn((signedIn) => signedIn && asked && read());
+onForget(() => {
+  access = flows = null;
+  reading = asked = false;
+  for (const watcher of watchers) watcher();
+});
+onSignIn((signedIn) => signedIn && watchers.size > 0 && read());
 
 export interface Access {
   /** Why nothing can be changed here; "" if it can. */

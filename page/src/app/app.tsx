@@ -3,7 +3,8 @@ import "./app.css";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useWaitingCount } from "../lists/questions";
-import { hasToken, isSignedIn, onSignIn, problemOf, signIn, signOut } from "../wire/http";
+import { visible } from "../values/text";
+import { hasToken, isSignedIn, onForget, onSignIn, problemOf, signIn, signOut } from "../wire/http";
 import { useAccess } from "./access";
 import { later } from "./later";
 import { Link } from "./link";
@@ -25,6 +26,8 @@ export function App() {
     setSignedIn(isSignedIn()); // it may have changed before we heard
     return onSignIn(setSignedIn);
   }, []);
+  const [holder, setHolder] = useState(0); // who has signed in: what another token has shown does not stay
+  useEffect(() => onForget(() => setHolder((it) => it + 1)), []);
   useEffect(() => {
     document.title = titleOf(route);
   }, [route]);
@@ -35,7 +38,7 @@ export function App() {
       <button class="button app-skip" type="button" onClick={skip}>Skip to the content</button>
       <Navigation route={route} signedIn={signedIn} />
       <main class="app-main" ref={main} tabIndex={-1}>
-        {signedIn ? <Guard key={keyOf(route)}><View route={route} /></Guard> : <SignIn />}
+        {signedIn ? <Guard key={`${holder} ${keyOf(route)}`}><View route={route} /></Guard> : <SignIn />}
       </main>
       {signedIn && <Notice />}
     </div>
@@ -71,7 +74,7 @@ function titleOf(route: Route): string {
     runs: "Runs", waiting: "Waiting for you", flows: "Flows", flow: "flow" in route ? (route.flow ?? "") : "",
     execution: "id" in route ? route.id : "", compare: "Two runs",
   };
-  return `${words[route.view].slice(0, 80)} · TriggerFlow`;
+  return `${visible(words[route.view].slice(0, 80))} · TriggerFlow`;
 }
 
 /** An error of the page itself takes away one view, not all of it. */

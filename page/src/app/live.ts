@@ -6,7 +6,7 @@ import { newTrack } from "../model/fold";
 import type { Track } from "../model/track";
 import { listen, type Connection, type Listening, type ServerEvent } from "../wire/events";
 import { parse } from "../wire/json";
-import { get, HttpError, isAbort, isSignedIn, onSignIn, path, problemOf } from "../wire/http";
+import { get, HttpError, isAbort, isSignedIn, onForget, onSignIn, path, problemOf } from "../wire/http";
 import type { ChangesInfo, ExecutionInfo, Frame, Problem } from "../wire/types";
 
 // -- the connection -----------------------------------------------------------------------------------------------------
@@ -95,6 +95,12 @@ function connect(): void {
 }
 
 if (typeof document !== "undefined") {
+  onForget(() => {
+    listening?.close();
+    listening = followed = has = null;
+    cursor = "";
+    known.clear();
+  });
   onSignIn((signedIn) => {
     if (!signedIn) return connect();
     for (const execution of known.values()) execution.error = null;

@@ -67,6 +67,7 @@ export function href(route: Route): string {
 const listeners = new Set<() => void>();
 let seen = "";
 let current: Route = { view: "runs" };
+let went = false;
 
 function snapshot(): Route {
   if (location.search !== seen) {
@@ -89,6 +90,9 @@ function subscribe(listener: () => void): () => void {
 export function useRoute(): Route {
   return useSyncExternalStore(subscribe, snapshot);
 }
+
+/** Whether somebody has come from another view of the page: then the focus was on something that is gone. */
+export const hasMoved = (): boolean => went;
 
 export function currentRoute(): Route {
   return snapshot();
@@ -123,6 +127,7 @@ export function go(route: Route, { replace = false }: { replace?: boolean } = {}
       const moved = current.view !== next.view || ("id" in current && "id" in next && current.id !== next.id);
       history.pushState(null, "", href(next));
       if (moved) scrollTo(0, 0);
+      went ||= moved;
     }
     seen = location.search;
     current = next;

@@ -30,13 +30,13 @@ function coarse(seconds: number): string {
 
 /** The whole time of day, for titles. */
 export function exact(at: number): string {
-  return new Date(at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return new Date(at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 }
 
 /** The time of day, with the day if that is not today. */
 export function clock(at: number, now: number): string {
   const then = new Date(at * 1000);
-  const time = then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const time = then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   if (then.toDateString() === new Date(now * 1000).toDateString()) return time;
   return `${then.toLocaleDateString(undefined, { month: "short", day: "numeric" })} ${time}`;
 }

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { LOOK, type State, type Status } from "../status";
 import type { Problem } from "../wire/types";
+import { now as timeNow } from "../wire/http";
 import { ago, exact } from "./time";
 
 /** A status or state: sign, word and colour. Without `word` the word is for screen readers. */
@@ -16,7 +17,7 @@ export function Mark({ status, word = true }: { status: Status | State; word?: b
   );
 }
 
-let clock = Date.now() / 1000;
+let clock = timeNow();
 const hands = new Set<() => void>();
 let ticking: ReturnType<typeof setInterval> | undefined;
 
@@ -27,7 +28,7 @@ export function useNow(): number {
     const hand = (): void => draw(clock);
     hands.add(hand);
     ticking ??= setInterval(() => {
-      clock = Date.now() / 1000;
+      clock = timeNow();
       if (!document.hidden) for (const one of hands) one();
     }, 1000);
     return () => {
@@ -38,7 +39,7 @@ export function useNow(): number {
       }
     };
   }, []);
-  if (ticking === undefined) clock = Date.now() / 1000;
+  if (ticking === undefined) clock = timeNow();
   return clock;
 }
 

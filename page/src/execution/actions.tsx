@@ -5,7 +5,8 @@ import { useAccess } from "../app/access";
 import { Dialog } from "../app/dialog";
 import { Link } from "../app/link";
 import { go } from "../app/route";
-import { Trouble } from "../app/ui";
+import { ProblemNote } from "../forms/problem";
+import type { Moment } from "../model/track";
 import { FINAL } from "../status";
 import { isAbort, newKey, path, post, problemOf } from "../wire/http";
 import { isObject, parseTyped, stringify } from "../wire/json";
@@ -15,7 +16,14 @@ const DIALOGS = { fork: ForkDialog, retry: RetryDialog, cancel: CancelDialog };
 
 interface DialogProps { info: ExecutionInfo; moment: number; onClose(): void }
 
-export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: number; live: boolean }) {
+/** Why nothing can be forked at a moment; "" if it can. */
+export function noFork(moment: Pick<Moment, "number" | "recorded">): string {
+  if (moment.number < 1) return "Nothing has happened yet: start a new run instead.";
+  if (FINAL.has(moment.recorded)) return "The run has ended at this moment: move the slider to an earlier one, and fork there.";
+  return "";
+}
+
+export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: Moment; live: boolean }) {
   const [open, setOpen] = useState<keyof typeof DIALOGS | null>(null);
   const { readOnly, noCode } = useAccess();
   const Open = open && DIALOGS[open];
@@ -24,10 +32,10 @@ export function Actions({ info, moment, live }: { info: ExecutionInfo; moment: n
   return (
     <div class="row exec-actions">
       <Link class="button" to={{ view: "compare", one: info.id }}>Compare</Link>
-      <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code} />
+      <Action words={live ? "Fork" : "Fork here"} onDo={() => setOpen("fork")} reason={code || noFork(moment)} />
       {info.status === "failed" ? <Action words="Retry" onDo={() => setOpen("retry")} reason={code} />
         : <Action words="Cancel" danger onDo={() => setOpen("cancel")} reason={FINAL.has(info.status) ? "This run has ended." : readOnly || part} />}
-      {Open && <Open info={info} moment={moment} onClose={() => setOpen(null)} />}
+      {Open && <Open info={info} moment={moment.number} onClose={() => setOpen(null)} />}
     </div>
   );
 }
@@ -44,8 +52,10 @@ function Action({ words, onDo, reason, danger }: { words: string; onDo(): void; 
 
 /** A dialog that sends one call. `body` may throw why there is none yet; the same body is sent with the same key, so that
  * what is sent again after a failure happens once. */
-function ActDialog({ title, act, keep = "Close", danger, to, body, onDone, onClose, children }: {
+function ActDialog({ title, act, keep = "Close", danger, to, body, words, onDone, onClose, children }: {
   title: string; act: string; keep?: string; danger?: boolean; to: string; body(): object | null;
+  /** What the problems of this call mean, by their codes. */
+  words?: Record<string, string>;
   onDone(made: ExecutionInfo): void; onClose(): void; children: ComponentChildren;
 }) {
   const intent = useRef({ text: "", key: "" });
@@ -76,7 +86,7 @@ function ActDialog({ title, act, keep = "Close", danger, to, body, onDone, onClo
     <Dialog title={title} onClose={onClose}>
       <form onSubmit={submit} class="exec-form">
         {children}
-        {problem && <Trouble problem={problem} />}
+        {problem && <div role="alert"><ProblemNote problem={problem} words={words} /></div>}
         <div class="dialog-buttons">
           <button class="button" type="button" onClick={onClose}>{keep}</button>
           <button class={`button primary ${danger ? "danger" : ""}`} type="submit" disabled={busy}>{busy ? "Sending …" : act}</button>
@@ -107,7 +117,7 @@ function CancelDialog({ info, onClose }: DialogProps) {
       title="Cancel this run?" act="Cancel run" keep="Keep it" danger to={path("executions", info.id, "cancel")}
       body={() => (reason ? { reason } : {})} onDone={() => {}} onClose={onClose}
     >
-      <p>Chunks that run now are stopped, and nothing more is started. This cannot be undone; a fork can go on from here.</p>
+      <p>Chunks that run now are stopped, and nothing more is started. This cannot be undone; a fork can go on from an earlier moment.</p>
       <Optional label="Reason" hint="optional, it is recorded" onText={setReason} />
     </ActDialog>
   );
@@ -118,6 +128,10 @@ function RetryDialog({ info, onClose }: DialogProps) {
   return (
     <ActDialog
       title="Run what has failed again?" act="Retry" to={path("executions", info.id, "retry")} body={() => (force ? { force } : {})}
+      words={{
+        not_possible: "This run cannot be retried: it has not failed, or goes on already.",
+        definition_does_not_fit: "The flow has changed since this run failed. Tick the box to run it again nevertheless.",
+      }}
       onDone={() => go({ view: "execution", id: info.id })} // what comes is not in the past
       onClose={onClose}
     >
@@ -150,6 +164,11 @@ function ForkDialog({ info, moment, onClose }: DialogProps) {
   return (
     <ActDialog
       title={`Fork at moment ${at.toLocaleString()}`} act="Fork" to={path("executions", info.id, "forks")} body={body}
+      words={{
+        not_possible: "This cannot be forked at this moment: choose an earlier one.",
+        conflict: id === "" ? "This is not possible now." : "There is a run with this id already: choose another one.",
+        records_trimmed: "What happened up to this moment was deleted: choose a later one.",
+      }}
       onDone={(made) => go({ view: "execution", id: made.id })} onClose={onClose}
     >
       <p>A new run begins with what this one had done up to this moment, and goes its own way. This run stays as it is.</p>

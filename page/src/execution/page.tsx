@@ -5,7 +5,7 @@ import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAccess } from "../app/access";
 import { Link } from "../app/link";
 import { useExecution, useTrack, type Watched } from "../app/live";
-import { go, type Route, type Tab } from "../app/route";
+import { go, hasMoved, type Route, type Tab } from "../app/route";
 import { Tabs, type TabInfo } from "../app/tabs";
 import { duration, exact } from "../app/time";
 import { Ago, Loading, Mark, Panel, Trouble, useNow } from "../app/ui";
@@ -13,7 +13,8 @@ import { Graph, type InsideStates } from "../graph/graph";
 import { Steps } from "../model/steps";
 import type { Moment, Track } from "../model/track";
 import { FINAL } from "../status";
-import { get, isAbort, path, problemOf } from "../wire/http";
+import { visible } from "../values/text";
+import { get, isAbort, onForget, path, problemOf } from "../wire/http";
 import type { Drawing, ExecutionInfo, Problem } from "../wire/types";
 import { Actions } from "./actions";
 import { glance, Overview } from "./overview";
@@ -33,11 +34,11 @@ export function ExecutionPage({ route }: { route: ExecutionRoute }) {
   const watched = useExecution(route.id);
   const { info, track, error } = watched;
   if (info === null) {
-    if (error === null) return <div class="exec"><h1 class="exec-title cut">{route.id}</h1><Loading lines={20} /></div>;
+    if (error === null) return <div class="exec"><h1 class="exec-title cut">{visible(route.id)}</h1><Loading lines={20} /></div>;
     return (
       <div class="exec exec-missing">
         <h1 class="exec-title">{error.status === 404 ? "There is no such run" : "This run cannot be shown"}</h1>
-        <p class="mono">{route.id.slice(0, 300)}</p>
+        <p class="mono">{visible(route.id.slice(0, 300))}</p>
         {error.status === 404 ? <p class="muted">It was deleted, or the address has a mistake.</p> : <Trouble problem={error} />}
         <Link class="button" to={{ view: "runs" }}>All runs</Link>
       </div>
@@ -111,7 +112,7 @@ function Shown({ route, watched, info, track }: { route: ExecutionRoute; watched
   const chosen: Tab | "now" = route.tab === "stream" || route.tab === "state" || route.tab === "run" ? route.tab : "now";
   const tabs: TabInfo<Tab | "now">[] = [
     { key: "now", words: asks > 0 ? (asks === 1 ? "Question" : "Questions") : "Overview", extra: asks > 0 ? <Count sign="?" number={asks} /> : undefined },
-    { key: "run", words: "Step", extra: run !== undefined && <span class="tab-count cut">{moment.runs.get(run)!.chunk}</span> },
+    { key: "run", words: "Step", extra: run !== undefined && <span class="tab-count cut">{visible(moment.runs.get(run)!.chunk)}</span> },
     { key: "stream", words: "Stream", extra: <span class="tab-count">{items.length.toLocaleString()}</span> },
     { key: "state", words: "State", extra: <span class="tab-count">{moment.state.size.toLocaleString()}</span> },
   ];
@@ -155,24 +156,28 @@ function Count({ sign, number }: { sign: string; number: number }) {
 function Header({ info, moment, live }: { info: ExecutionInfo; moment: Moment; live: boolean }) {
   const labels = Object.entries(info.labels).filter(([name]) => !OWN_LABELS.has(name));
   const status = live ? info.status : moment.status;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (hasMoved() && document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
+  }, []);
   return (
     <header class="exec-head">
       <div class="exec-line">
-        <h1 class="exec-title cut"><Link to={{ view: "flow", flow: info.flow }}>{info.flow}</Link> <span class="exec-id" title={info.id}>{info.id}</span></h1>
+        <h1 class="exec-title cut" ref={heading} tabIndex={-1}><Link to={{ view: "flow", flow: info.flow }}>{visible(info.flow)}</Link> <span class="exec-id" title={visible(info.id)}>{visible(info.id)}</span></h1>
         <span class={`badge is-${status}`}><Mark status={status} /></span>
         {!live && <span class="exec-past">in the past</span>}
-        <Actions info={info} moment={moment.number} live={live} />
+        <Actions info={info} moment={moment} live={live} />
       </div>
       <div class="exec-line exec-facts muted small">
         <span class="exec-since">started <Ago at={info.created} /></span>
         <span class="exec-took">{FINAL.has(info.status) ? "took" : "for"} <Taken info={info} /></span>
-        {info.parent !== null && <span class="cut">part of <Link to={{ view: "execution", id: info.parent }}>{info.parent}</Link></span>}
+        {info.parent !== null && <span class="cut">part of <Link to={{ view: "execution", id: info.parent }}>{visible(info.parent)}</Link></span>}
         {info.forked_from !== null && (
-          <span class="cut">fork of <Link to={{ view: "execution", id: info.forked_from[0], moment: info.forked_from[1] }}>{info.forked_from[0]}</Link> at {info.forked_from[1].toLocaleString()} · <Link
+          <span class="cut">fork of <Link to={{ view: "execution", id: info.forked_from[0], moment: info.forked_from[1] }}>{visible(info.forked_from[0])}</Link> at {info.forked_from[1].toLocaleString()} · <Link
             to={{ view: "compare", one: info.forked_from[0], other: info.id }}>compare</Link></span>
         )}
         {labels.map(([name, value]) => (
-          <Link key={name} class="tag" to={{ view: "runs", label: `${name}:${value}` }} title={`Runs with the label ${name}: ${value}`}>{name}: {value}</Link>
+          <Link key={name} class="tag" to={{ view: "runs", label: `${name}:${value}` }} title={visible(`Runs with the label ${name}: ${value}`)}>{visible(`${name}: ${value}`)}</Link>
         ))}
       </div>
     </header>
@@ -231,6 +236,7 @@ function useWide(): boolean {
 
 /** Drawings never change: what was read once is kept. */
 const drawings = new Map<string, Drawing>();
+onForget(() => drawings.clear());
 
 async function readDrawing(flow: string, definition: string, signal?: AbortSignal): Promise<Drawing> {
   const key = `${flow} ${definition}`;

@@ -12,8 +12,10 @@ import { Asking, titleOf } from "../forms/asking";
 import { says } from "../forms/problem";
 import { answer, idOf } from "../forms/question";
 import type { Moment } from "../model/track";
+import { FINAL, LOOK } from "../status";
 import { line } from "../values/text";
 import { Value } from "../values/value";
+import { now } from "../wire/http";
 import { useRead } from "../wire/read";
 import type { ExecutionInfo, QuestionInfo, QuestionPage } from "../wire/types";
 
@@ -33,9 +35,10 @@ export interface QuestionsProps {
   children?: ComponentChildren;
 }
 
-/** A question that was on the screen, and what has become of it: "" while it is open. */
-interface Shown { question: QuestionInfo; over: string; mine: boolean }
-const open = (question: QuestionInfo): Shown => ({ question, over: "", mine: false });
+/** A question that was on the screen, and what has become of it: "" while it is open, "answered" here with `answer`,
+ * "closed" in another way, or what the server has said. */
+interface Shown { question: QuestionInfo; over: string; answer?: unknown }
+const open = (question: QuestionInfo): Shown => ({ question, over: "" });
 
 export function Questions(props: QuestionsProps) {
   return <Panel key={props.info.id} {...props} />;
@@ -60,9 +63,11 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     const found = shown === null ? all[0] : all[at];
     if (found !== undefined) {
       if (shown === null || shown.over !== "" || shown.question !== found) setShown(open(found));
-    } else if (shown?.over === "") setShown({ ...shown, over: whyOver(shown.question, info) });
+    } else if (shown?.over === "") setShown({ ...shown, over: "closed" });
   });
   const isOver = shown !== null && shown.over !== "";
+  const mine = shown?.over === "answered";
+  const ended = FINAL.has(moment.recorded);
   useLayoutEffect(() => {
     if (!isOver && body.current !== null) height.current = body.current.offsetHeight;
   });
@@ -81,7 +86,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     const { question } = shown!;
     const over = await answer(question, value, intent);
     answered.current.add(idOf(question));
-    setShown({ question, over: over === null ? "Answered." : says(over), mine: over === null });
+    setShown({ question, over: over === null ? "answered" : says(over), answer: value });
     toTop();
     again();
   };
@@ -113,7 +118,7 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
     <>
       <section class={`question ${shown !== null && !isOver ? "asks" : ""}`} aria-label="Questions">
         <Bar
-          sign={isOver ? "✓" : "?"} title={shown === null ? "Question" : titleOf(shown.question)}
+          sign={!isOver ? "?" : ended && !mine ? LOOK[moment.recorded].sign : "✓"} title={shown === null ? "Question" : titleOf(shown.question)}
           facts={shown === null ? "\u00a0" : isOver ? "not open any more" : <Facts question={shown.question} info={info} />}
         >
           {shown !== null && !isOver && step(runOf(shown.question, info, moment))}
@@ -125,12 +130,15 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
             </>
           )}
         </Bar>
-        <div ref={body} class="question-body" tabIndex={-1} style={{ minHeight: isOver && !shown.mine ? `${Math.min(height.current, 360)}px` : "" }}>
+        <div ref={body} class="question-body" tabIndex={-1} style={{ minHeight: isOver && !mine && !ended ? `${Math.min(height.current, 360)}px` : "" }}>
           {problem !== null && page === null ? <Trouble problem={problem} onAgain={again} />
             : shown === null ? <Loading lines={4} />
             : isOver ? (
               <div class="question-over">
-                <p role="status"><b><span aria-hidden="true">{shown.mine ? "✓ " : "· "}</span>{shown.over}</b></p>
+                <p role="status">
+                  <b><span aria-hidden="true">{mine ? "✓ " : "· "}</span>{mine ? "Answered: " : shown.over === "closed" ? whyOver(shown.question, moment) : shown.over}</b>
+                  {mine && line(shown.answer, 400)}
+                </p>
                 {all.length > 0 ? <button type="button" class="button primary" onClick={() => go(1)}>{all.length === 1 ? "Next question" : `Next of ${all.length} questions`}</button>
                   : <button type="button" class="button" onClick={() => setShown(null)}>Close</button>}
               </div>
@@ -143,9 +151,10 @@ function Panel({ info, moment, live, readOnly, onRun, children }: QuestionsProps
 }
 
 /** Why a question is not open any more. */
-function whyOver(question: QuestionInfo, info: ExecutionInfo): string {
-  if (question.expires !== null && question.expires <= Date.now() / 1000) return "The time to answer is over.";
-  if (info.status === "cancelled" || info.status === "failed") return `The execution has ended: ${info.status}.`;
+function whyOver(question: QuestionInfo, { recorded, reason }: Moment): string {
+  if (recorded === "cancelled") return `The run was cancelled${reason === "" ? "." : `: ${line(reason, 200)}`}`;
+  if (question.expires !== null && question.expires <= now()) return "The time to answer is over.";
+  if (recorded === "failed") return "The run has failed.";
   return "It was answered elsewhere.";
 }
 

@@ -6,7 +6,7 @@ import { Link } from "../app/link";
 import { clock, duration, exact } from "../app/time";
 import { Mark, Trouble, useNow } from "../app/ui";
 import { causesOf } from "../model/causes";
-import { attemptsOf, lengthOf, spanOf } from "../model/rows";
+import { attemptsOf, lengthOf, spanOf, waitOf } from "../model/rows";
 import type { Steps } from "../model/steps";
 import type { Moment, Run, Segment, Track } from "../model/track";
 import { FINAL, LOOK, type State } from "../status";
@@ -39,6 +39,7 @@ export function RunDetails(props: RunDetailsProps) {
   const item = steps?.itemOf(id) ?? null;
   const { start, end } = spanOf(run);
   const last = track.at(track.last).runs.get(id);
+  const waited = waitOf(run, now);
   return (
     <article class="run" aria-label={`Run ${run.id} of ${run.chunk}`}>
       <header class="run-head">
@@ -52,7 +53,7 @@ export function RunDetails(props: RunDetailsProps) {
         <dd><time title={exact(start)}>{clock(start, now)}</time> <ToMoment number={run.began} onMoment={onMoment} /></dd>
         <dt>{end === null ? "Open for" : "Took"}</dt>
         <dd class="number">
-          {duration(lengthOf(run, now))}
+          {duration(lengthOf(run, now))}{waited > 0 && <span class="muted">, and {duration(waited)} between its attempts</span>}
           {run.ended !== null && <> <ToMoment number={run.ended} onMoment={onMoment} /></>}
         </dd>
         {run.subFlow !== null && <><dt>Sub-flow</dt><dd><SubFlows run={last ?? run} of={track.id} /></dd></>}
@@ -86,8 +87,9 @@ function ToMoment({ number, onMoment }: { number: number; onMoment(moment: numbe
   );
 }
 
-function whyNoOutput({ state, phase }: Run): string {
+function whyNoOutput({ state, phase, segments }: Run): string {
   if (state === "failed") return "None: it failed.";
+  if (state === "cancelled" && segments.at(-1)?.state === "asking") return "None: it has asked, and nobody has answered.";
   if (state === "cancelled") return "None: it was cancelled.";
   return phase === "ended" ? "None: it has asked, and the answer goes on in its place." : "Not yet.";
 }

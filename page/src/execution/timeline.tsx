@@ -153,7 +153,7 @@ export function Timeline(props: TimelineProps) {
         break;
       case "ArrowLeft":
         if (row?.open) toggle(row);
-        else if (row) next = Math.max(all.findLastIndex((it, place) => place < at && it.level < row.level), 0);
+        else if (row && row.level > 1) next = all.findLastIndex((it, place) => place < at && it.level < row.level);
         break;
       case "Enter": case " ":
         if (row && (row.group || row.runs[0]!.subFlow !== null)) toggle(row);

@@ -6,12 +6,13 @@ import { useChanges } from "../app/live";
 import { Loading, Trouble } from "../app/ui";
 import { usePaced } from "../lists/counts";
 import { line } from "../values/text";
-import { get, isAbort, problemOf } from "../wire/http";
+import { get, isAbort, onForget, problemOf } from "../wire/http";
 import type { FlowInfo, Problem } from "../wire/types";
 import { Counts } from "./counts";
 
 /** What was read last: who comes back sees it at once. */
 let kept: FlowInfo[] | null = null;
+onForget(() => (kept = null));
 
 /** The flows with their counts, kept up to date. */
 export function useFlows(): { flows: FlowInfo[] | null; problem: Problem | null; again: () => void } {

@@ -4,7 +4,7 @@ import { useAccess } from "../app/access";
 import { go } from "../app/route";
 import { SchemaForm } from "../forms/form";
 import { digest } from "../graph/client";
-import { HttpError, path, post } from "../wire/http";
+import { HttpError, onForget, path, post } from "../wire/http";
 import type { Contract, ExecutionInfo } from "../wire/types";
 import { isAny } from "./describe";
 import { chosen, NO_OPTIONS, optionsOf, type Typed } from "./options";
@@ -19,6 +19,7 @@ export function StartForm({ contract }: { contract: Contract }) {
 }
 
 const typedBefore = new Map<string, Typed>();
+onForget(() => typedBefore.clear());
 
 function Form({ contract }: { contract: Contract }) {
   const { flow, start } = contract;

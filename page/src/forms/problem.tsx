@@ -7,8 +7,8 @@ const WORDS: Record<string, string> = {
   already_answered: "Somebody has answered this already.",
   question_expired: "The time to answer this is over.",
   unknown_question: "This question is not open any more.",
-  unknown_execution: "This execution is not there any more.",
-  ended: "This execution has ended.",
+  unknown_execution: "This run is not there any more.",
+  ended: "This run has ended.",
   not_allowed: "Your token does not allow this.",
   no_token: "You are signed out.",
   value_does_not_fit: "The server does not take this value.",
@@ -17,7 +17,9 @@ const WORDS: Record<string, string> = {
   not_possible: "This is not possible now.",
   too_large: "This is too large for the server.",
   unknown_flow: "The code of this flow is not here.",
-  execution_exists: "There is an execution with this id already.",
+  execution_exists: "There is a run with this id already.",
+  definition_does_not_fit: "The flow has changed since then.",
+  records_trimmed: "This was deleted.",
 };
 
 /** One sentence about a problem. */
@@ -26,11 +28,17 @@ export function says(problem: Problem): string {
   return WORDS[problem.code] ?? (problem.again ? "The server cannot take this now. Send it again: it counts once." : problem.title);
 }
 
-export function ProblemNote({ problem }: { problem: Problem }) {
-  const detail = problem.code === "unreachable" ? "" : problem.detail?.slice(0, 2000) ?? "";
+/** A detail without what tells programs what to write instead: "...; fork it earlier: at=...". */
+export const forPerson = (detail: string): string => detail.split("; ").filter((it) => !/\b[a-z_]+=|[a-z_]\(/.test(it)).join("; ");
+
+/** `words`: what the codes mean here; such a sentence says all. */
+export function ProblemNote({ problem, words = {} }: { problem: Problem; words?: Record<string, string> }) {
+  const own = words[problem.code];
+  const told = own !== undefined || problem.code === "unreachable" ? "" : problem.detail?.slice(0, 2000) ?? "";
+  const detail = problem.status === 409 ? forPerson(told) : told; // that of a value may hold anything
   return (
     <div class="form-problem">
-      <p class="form-problem-title"><span aria-hidden="true">✗ </span>{says(problem)}</p>
+      <p class="form-problem-title"><span aria-hidden="true">✗ </span>{own ?? says(problem)}</p>
       {detail !== "" && detail !== problem.title && <p class="form-problem-detail">{visible(detail)}</p>}
     </div>
   );

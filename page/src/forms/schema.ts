@@ -48,16 +48,25 @@ const MOST = 200;
 
 // -- reading schemas --------------------------------------------------------------------------------------------------
 
+/** Names of a schema are looked up in it: it has none but its own. */
+function table<T>(of: Record<string, T>): Record<string, T> {
+  return Object.assign(Object.create(null) as Record<string, T>, of);
+}
+
 const asSchema = (it: unknown): Schema => (isObject(it) ? it : it === false ? { not: {} } : {});
 const list = (it: unknown): unknown[] => (Array.isArray(it) ? it : []);
 const texts = (it: unknown): string[] => list(it).filter((part): part is string => typeof part === "string");
 export const propertiesOf = (schema: Schema): [string, Schema][] =>
   isObject(schema.properties) ? Object.entries(schema.properties).map(([name, it]) => [name, asSchema(it)]) : [];
 
+/** How many schemas were put together for one: those that contain themselves have no end. */
+let joined = 0;
+
 /** The schema that a reference leads to, with what stands beside the reference; parts of `allOf` are put together. */
 export function plain(schema: unknown, root: Schema, hops = 0): Schema {
   let found = asSchema(schema);
-  if (hops > 16) return {};
+  if (hops === 0) joined = 0;
+  if (hops > 16 || ++joined > 1000) return {};
   if (typeof found.$ref === "string") {
     const { $ref, ...beside } = found;
     // the title and text of a class say less about a field than those of the field
@@ -191,7 +200,7 @@ export const constant = (schema: Schema): unknown => ("const" in schema ? schema
 export const labelOf = (value: unknown): string => (typeof value === "string" && value.trim() !== "" ? value : summary(value, 80));
 
 /** What a value of a type is called, and which values are of it. */
-const TYPES: Record<string, [string, (value: unknown) => boolean]> = {
+const TYPES = table<[string, (value: unknown) => boolean]>({
   string: ["a text", (it) => typeof it === "string"],
   integer: ["a whole number", (it) => isNumber(it) && whole(it) !== null],
   number: ["a number", isNumber],
@@ -199,7 +208,7 @@ const TYPES: Record<string, [string, (value: unknown) => boolean]> = {
   array: ["a list", Array.isArray],
   object: ["an object", isObject],
   null: ["nothing (null)", (it) => it === null],
-};
+});
 const typeName = (type: string): string => TYPES[type]?.[0] ?? type;
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -221,7 +230,7 @@ export function nameOf(option: Schema, root: Schema): string {
 
 interface Format { name: string; input: "text" | "date" | "time" | "datetime-local" | "email" | "url" | "password"; hint?: string; fits?: RegExp }
 /** The formats of texts. Only what is surely wrong is refused here. */
-export const FORMATS: Record<string, Format | undefined> = {
+export const FORMATS = table<Format | undefined>({
   date: { name: "date", input: "date", fits: /^\d{4}-\d\d-\d\d$/ },
   time: { name: "time", input: "time", fits: /^\d\d:\d\d/ },
   "date-time": { name: "date and time", input: "datetime-local", fits: /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/ },
@@ -231,7 +240,7 @@ export const FORMATS: Record<string, Format | undefined> = {
   decimal: { name: "decimal number", input: "text", fits: /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$|^\s*[-+]?(inf(inity)?|nan)\s*$/i },
   duration: { name: "duration", input: "text", hint: "such as PT1H30M for one and a half hours" },
   password: { name: "secret text", input: "password" },
-};
+});
 
 // -- drafts -----------------------------------------------------------------------------------------------------------
 
@@ -421,16 +430,21 @@ export function notJson(text: string, error: unknown): string {
 
 // -- checking ---------------------------------------------------------------------------------------------------------
 
+/** How many steps a check may still take: unions that contain themselves have too many ways. */
+let left = 0;
+
 /** What does not fit a schema. */
 export function check(schema: unknown, root: Schema, value: unknown): Misfit[] {
   const found: Misfit[] = [];
+  left = 20_000;
   checkInto(schema, root, value, "", found, 0);
-  return found;
+  return left > 0 ? found : []; // then the server says what is wrong
 }
 
 function checkInto(schema: unknown, root: Schema, value: unknown, path: string, found: Misfit[], deep: number): void {
-  if (deep > 40 || found.length > 50) return;
+  if (deep > 40 || found.length > 50 || left <= 0) return;
   const it = plain(schema, root);
+  left -= joined;
   const bad = (text: string): void => void found.push({ path, text });
   if ("const" in it && !same(it.const, value)) return bad(`This has to be ${summary(it.const, 60)}.`);
   if (Array.isArray(it.enum) && !it.enum.some((one) => same(one, value)))
@@ -448,11 +462,13 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
   function fitsOne(options: unknown[], whole: Schema): boolean {
     let best: Misfit[] | null = null;
     for (const option of options) {
+      if (left <= 0) return true;
+      if (wrongTag(option, whole)) continue; // first of all: to look into its parts as well doubles the work at each level
       const own: Misfit[] = [];
       checkInto(option, root, value, path, own, deep + 1);
       if (own.length === 0) return true;
       // an option that fits as a whole, and only not in its parts, is the one that was meant
-      if (own.every((one) => one.path.length > path.length) && !wrongTag(option, whole) && (best === null || own.length < best.length)) best = own;
+      if (own.every((one) => one.path.length > path.length) && (best === null || own.length < best.length)) best = own;
     }
     if (best !== null) found.push(...best);
     else {
@@ -465,8 +481,10 @@ function checkInto(schema: unknown, root: Schema, value: unknown, path: string, 
   function wrongTag(option: unknown, whole: Schema): boolean {
     if (!isObject(value)) return false;
     const named = isObject(whole.discriminator) ? whole.discriminator.propertyName : undefined;
-    return propertiesOf(plain(option, root)).some(([name, part]) => {
-      if (named !== undefined && named !== name) return false;
+    const it = plain(option, root);
+    left -= joined;
+    return propertiesOf(it).some(([name, part]) => {
+      if ((named !== undefined && named !== name) || (!Object.hasOwn(value, name) && !neededOf(it).includes(name))) return false;
       const shape = shapeOf(part, root);
       return shape.kind === "const" && !same(constant(shape.schema), value[name]);
     });
@@ -524,7 +542,7 @@ function checkNumber(it: Schema, value: number | Exact, bad: (text: string) => v
 function checkText(it: Schema, value: string, bad: (text: string) => void): void {
   if (value === "" && typeof it.minLength === "number" && it.minLength > 0) return bad("This is needed.");
   if (it.minLength !== undefined || it.maxLength !== undefined) checkCount(it, "Length", "character", [...value].length, bad);
-  if (typeof it.pattern === "string" && it.pattern.length < 500 && value.length < 10_000) {
+  if (typeof it.pattern === "string" && value.length <= 200 && isQuick(it.pattern)) {
     try {
       if (!new RegExp(it.pattern, "u").test(value)) bad(`This has to match the pattern ${it.pattern}`);
     } catch {
@@ -534,6 +552,28 @@ function checkText(it: Schema, value: string, bad: (text: string) => void): void
   const format = FORMATS[String(it.format)];
   if (format?.fits && !format.fits.test(value)) bad(`This is no ${format.name}${format.hint ? `, ${format.hint}` : ""}.`);
   if (it.contentEncoding === "base64" && !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value.trim())) bad("This is no base64 text.");
+}
+
+/** Whether a pattern surely ends soon on a short text. A repeated group that itself varies, or many parts that vary, can be
+ * matched in more ways than anybody waits for: such a pattern is left to the server. */
+export function isQuick(pattern: string): boolean {
+  if (pattern.length >= 500) return false;
+  const bare = pattern.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/\(\?(<?[=!]|:|<\w+>)/g, "(").replace(/\{\d+\}/g, "#");
+  let varying = 0;
+  const groups: boolean[] = []; // whether an open group varies
+  for (let at = 0; at < bare.length; at += 1) {
+    const sign = bare[at]!;
+    if (sign === "(") groups.push(false);
+    else if (sign === ")") {
+      const varies = groups.pop() ?? false;
+      if (varies && /[*+{#]/.test(bare[at + 1] ?? "")) return false;
+      if (varies && groups.length > 0) groups[groups.length - 1] = true;
+    } else if ("*+?{|".includes(sign)) {
+      if (sign !== "|" && !(sign === "?" && "*+?}".includes(bare[at - 1] ?? ""))) varying += 1; // but for "lazy"
+      if (groups.length > 0) groups[groups.length - 1] = true;
+    }
+  }
+  return varying <= 3;
 }
 
 /** Whether there are as many characters, items or keys as there have to be. */

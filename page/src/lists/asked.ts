@@ -13,7 +13,7 @@ export interface Asked {
 
 /** The questions as they are shown, after the list was read again: those that are not open any more keep their place
  * until they are swept away, so that nothing moves under a finger, and new ones come at the end, being the youngest. */
-export function merged(shown: readonly Asked[], page: QuestionPage, mine: ReadonlySet<string>): Asked[] {
+export function merged(shown: readonly Asked[], page: QuestionPage, mine: Pick<ReadonlySet<string>, "has">): Asked[] {
   const open = new Map(page.questions.map((question) => [idOf(question), question]));
   const last = page.next === null ? null : page.questions.at(-1);
   const result: Asked[] = shown.map(({ question, closed }) => {

@@ -1,7 +1,7 @@
 /** How many executions there are, by flow and status, kept up to date. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
-import { get } from "../wire/http";
+import { get, now, onForget } from "../wire/http";
 import { sinceOf, NO_FILTER, type Counts, type Range } from "./filter";
 
 /** Call something later, and not more often than every `pause` milliseconds. */
@@ -32,13 +32,14 @@ export function usePaced(run: () => Promise<void> | void, pause: number): () => 
 }
 
 const kept = new Map<Range, Counts>();
+onForget(() => kept.clear());
 
 /** null: not known yet. */
 export function useCounts(range: Range): Counts | null {
   const [, draw] = useState(0);
   const read = async (): Promise<void> => {
     try {
-      kept.set(range, await get<Counts>("counts", { since: sinceOf({ ...NO_FILTER, range }, Date.now() / 1000) }));
+      kept.set(range, await get<Counts>("counts", { since: sinceOf({ ...NO_FILTER, range }, now()) }));
       draw((it) => it + 1);
     } catch {
       // The list itself says what is wrong; these numbers come with the next change.

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { useChanges } from "../app/live";
 import { answer as send, idOf } from "../forms/question";
-import { get, isSignedIn, onSignIn, problemOf } from "../wire/http";
+import { get, isAbort, isSignedIn, onForget, onSignIn, problemOf } from "../wire/http";
 import type { Problem, QuestionInfo, QuestionPage } from "../wire/types";
 import { FIRST, merged, swept, type Asked } from "./asked";
 import { usePaced } from "./counts";
@@ -11,11 +11,18 @@ let shown: readonly Asked[] | null = null;
 let more = false;
 let wanted = FIRST;
 let problem: Problem | null = null;
-const mine = new Set<string>();
+/** What has been answered here, by the ids of the questions. */
+const mine = new Map<string, unknown>();
 const watchers = new Set<() => void>();
 let reading: Promise<void> | null = null;
 
-// Another token may see other questions.
+onForget(() => {
+  shown = problem = reading = null;
+  more = false;
+  wanted = FIRST;
+  mine.clear();
+  tell();
+});
 onSignIn((signedIn) => {
   if (signedIn) return;
   shown = null;
@@ -35,6 +42,7 @@ async function read(): Promise<void> {
     more = page.next !== null;
     problem = null;
   } catch (error) {
+    if (isAbort(error)) return;
     problem = problemOf(error);
   }
   tell();
@@ -65,10 +73,13 @@ export function sweep(kept: ReadonlySet<string> = new Set()): void {
 export async function answer(question: QuestionInfo, value: unknown, intent: string): Promise<void> {
   const over = await send(question, value, intent);
   const id = idOf(question);
-  if (over === null) mine.add(id);
+  if (over === null) mine.set(id, value);
   shown = (shown ?? []).map((it) => (idOf(it.question) === id ? { ...it, closed: over === null ? "mine" : "elsewhere" } : it));
   tell();
 }
+
+/** What was answered here. */
+export const answerTo = (question: QuestionInfo): unknown => mine.get(idOf(question));
 
 export interface Questions { shown: readonly Asked[] | null; open: number; more: boolean; problem: Problem | null }
 

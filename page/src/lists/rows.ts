@@ -4,7 +4,7 @@
  * waits in `waiting` until `show`, and a row that does not fit the filter any more stays where it is until then.
  * The list knows nothing of the screen: see runs.tsx.
  */
-import { get, HttpError, path } from "../wire/http";
+import { get, HttpError, now, path } from "../wire/http";
 import type { ExecutionInfo, ExecutionPage } from "../wire/types";
 import { matches, queryOf, type Filter } from "./filter";
 
@@ -21,7 +21,7 @@ export const SERVER: Source = {
     if (error instanceof HttpError && error.problem.status === 404) return null;
     throw error;
   }),
-  now: () => Date.now() / 1000,
+  now,
 };
 
 /** How many rows a page has; and one that is on the way to a far away place of the list. */

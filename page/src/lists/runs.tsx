@@ -5,7 +5,7 @@ import { Link } from "../app/link";
 import { useChanges, useConnection } from "../app/live";
 import { currentRoute, go, type RunsRoute } from "../app/route";
 import { Trouble, useNow } from "../app/ui";
-import { onSignIn, problemOf } from "../wire/http";
+import { onForget, problemOf } from "../wire/http";
 import { useCounts, usePaced } from "./counts";
 import { countable, countsOf, filterOf, keyOf, NO_FILTER, STATUSES, wordsOf, type Filter } from "./filter";
 import { Filters } from "./filters";
@@ -24,9 +24,7 @@ const AHEAD = 100;
 const BELOW = 30;
 
 // Another token may see other runs.
-onSignIn((signedIn) => {
-  if (!signedIn) kept = null;
-});
+onForget(() => (kept = null));
 
 function rowsOf(filter: Filter): Rows {
   if (kept === null || keyOf(kept.filter) !== keyOf(filter)) kept = new Rows(filter, SERVER);

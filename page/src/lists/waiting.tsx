@@ -9,12 +9,13 @@ import { Asking, titleOf } from "../forms/asking";
 import { idOf } from "../forms/question";
 import { line } from "../values/text";
 import type { Asked } from "./asked";
-import { answer, readMore, readQuestions, sweep, useQuestions } from "./questions";
+import { answer, answerTo, readMore, readQuestions, sweep, useQuestions } from "./questions";
 import { RunLink } from "./run-link";
 
 export function Waiting() {
   const { shown, open, more, problem } = useQuestions();
   const list = useRef<HTMLUListElement>(null);
+  const [passed, setPassed] = useState<ReadonlySet<string>>(new Set());
   const closed = (shown?.length ?? 0) - open;
 
   useEffect(() => {
@@ -27,10 +28,13 @@ export function Waiting() {
     return () => document.removeEventListener("visibilitychange", hidden);
   }, []);
 
+  /** What was answered is folded away: whoever goes on does not need it any more. */
   const goOn = (): void => {
+    setPassed(new Set(shown?.filter((it) => it.closed !== "").map((it) => idOf(it.question))));
     const next = list.current?.querySelector<HTMLElement>(".ask-fold:enabled");
-    next?.focus();
+    next?.focus({ preventScroll: true });
     if (next?.getAttribute("aria-expanded") === "false") next.click();
+    requestAnimationFrame(() => next?.closest("li")?.scrollIntoView({ block: "nearest" }));
   };
 
   return (
@@ -58,7 +62,8 @@ export function Waiting() {
       {shown !== null && shown.length > 0 && (
         <ul class="ask-list" ref={list}>
           {shown.map((it, place) => (
-            <Card key={idOf(it.question)} asked={it} first={place === 0} onNext={open > 0 ? goOn : undefined} />
+            <Card key={idOf(it.question)} asked={it} first={place === 0} last={place === shown.length - 1} passed={passed.has(idOf(it.question))}
+              onNext={open > 0 ? goOn : undefined} />
           ))}
         </ul>
       )}
@@ -67,22 +72,28 @@ export function Waiting() {
   );
 }
 
-function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; first: boolean; onNext?: () => void }) {
+function Card({ asked: { question, closed }, first, last, passed, onNext }: {
+  asked: Asked; first: boolean; last: boolean;
+  /** Whether it is closed, and somebody has gone on to another one. */
+  passed: boolean; onNext?: () => void;
+}) {
   // The oldest question is unfolded: with one question, that is all there is to do here.
   const [unfolded, setUnfolded] = useState(first);
   const at = useNow();
   const { readOnly } = useAccess();
   const body = useRef<HTMLDivElement>(null);
   const height = useRef(0);
-  // A card that is answered keeps its height until it is swept away: what is below it stays where it is.
+  // A card that is answered keeps its height until somebody goes on: what is below it stays where it is.
   if (closed === "" && body.current !== null) height.current = body.current.getBoundingClientRect().height;
   useLayoutEffect(() => {
     // the button that was pressed is gone
     if (closed !== "mine" || document.activeElement !== document.body) return;
     body.current?.querySelector("button")?.focus({ preventScroll: true });
   }, [closed]);
-  const isShown = unfolded && (closed === "" || height.current > 0);
-  const words = closed === "mine" ? "Answered" : "Answered elsewhere, or over";
+  const small = useRef(false);
+  small.current ||= closed === "mine" && last; // nothing is below it; what comes does not make it large again
+  const isShown = unfolded && !passed && (closed === "" || height.current > 0);
+  const words = closed === "mine" ? `Answered: ${line(answerTo(question), 200)}` : "Answered elsewhere, or over";
   const summary = closed ? words : question.payload === null ? "" : line(question.payload, 200);
   return (
     <li class={`card ask-card ${closed ? "ask-closed" : ""}`}>
@@ -116,7 +127,7 @@ function Card({ asked: { question, closed }, first, onNext }: { asked: Asked; fi
           <Asking question={question} disabled={readOnly === "Loading." ? "" : readOnly} onSubmit={(value, intent) => answer(question, value, intent)} />
         </div>
       ) : (
-        <div class="ask-body ask-over" ref={body} style={{ minHeight: `${height.current}px` }}>
+        <div class="ask-body ask-over" ref={body} style={{ minHeight: small.current ? "" : `${height.current}px` }}>
           <p class="ask-words" role="status"><span aria-hidden="true">✓ </span>{words}</p>
           {onNext && <button class="button" type="button" onClick={onNext}>Next question</button>}
         </div>

@@ -492,8 +492,9 @@ export class Fold implements Track {
 
   #ask(frame: Frame, record: Record<string, unknown>, id: string, inside: boolean, at: number): void {
     const all = this.#all, paused = frame.kind === "paused" && record.interrupt === id;
-    const line = paused ? all.lines.get(record.run as number) : undefined;
     const former = all.questions.get(id)?.values.findLast((it) => it !== null); // a retry opens it again
+    const asks = paused ? record.run as number : frame.kind === "retried" && !inside ? former?.run ?? null : null;
+    const line = asks === null ? undefined : all.lines.get(asks);
     this.#question(frame.number, {
       id, inside, since: frame.at, chunk: line?.chunk ?? former?.chunk ?? "",
       type: String(paused ? record.type ?? "pause" : former?.type ?? ""),
@@ -521,12 +522,13 @@ export class Fold implements Track {
     else if (this.#open.has(line.id)) this.#do(line, "running", at, frame.number);
     else {
       const part = line.open;
+      const outcome = frame.kind === "resumed" ? "done" : "cancelled"; // nobody has answered
       if (part !== undefined) {
         part.end = at;
-        part.mark = frame.kind === "resumed" ? "done" : "cancelled";
+        part.mark = outcome;
       }
       line.ended = frame.number;
-      this.#move(line, "done", frame.number);
+      this.#move(line, outcome, frame.number);
     }
   }
 }

@@ -51,10 +51,18 @@ export function rowsOf(shown: Shown, isOpen: (key: string) => boolean, inside: (
   return rows;
 }
 
-/** The seconds of a run without the time before its first attempt; for an open one up to `now`. */
+/** The seconds of a run without the times before its attempts; for an open one up to `now`. */
 export function lengthOf(run: Run, now: number): number {
-  const first = run.segments.find((it) => it.state !== "queued");
-  return first === undefined ? 0 : Math.max((run.segments.at(-1)!.end ?? now) - first.start, 0);
+  return sum(run, now, (state) => state !== "queued" && state !== "backoff");
+}
+
+/** The seconds in which a run waited for its next attempt. */
+export function waitOf(run: Run, now: number): number {
+  return sum(run, now, (state) => state === "backoff");
+}
+
+function sum(run: Run, now: number, counts: (state: Segment["state"]) => boolean): number {
+  return run.segments.reduce((sum, it) => sum + (counts(it.state) ? Math.max((it.end ?? now) - it.start, 0) : 0), 0);
 }
 
 /** The attempts of a run that have begun. */

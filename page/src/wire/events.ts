@@ -1,5 +1,5 @@
 /** Server-sent events over `fetch`, since `EventSource` sends no token and gives up for good at the first 401. */
-import { HttpError, isAbort, problemOf, request, type Query } from "./http";
+import { HttpError, isAbort, now, problemOf, request, type Query } from "./http";
 import type { Problem } from "./types";
 
 export interface ServerEvent { event: string; data: string; id: string }
@@ -125,7 +125,7 @@ export function listen(path: string, query: Query, listener: Listener): Listenin
     const due = wait ?? BACKOFF_MS[Math.min(attempts, BACKOFF_MS.length - 1)]! * (0.75 + Math.random() / 2);
     attempts += 1;
     // one that is back at once was no break to speak of
-    if (attempts > 1 || problem?.code === "unreachable") tell("broken", problem, Date.now() + due);
+    if (attempts > 1 || problem?.code === "unreachable") tell("broken", problem, now() * 1000 + due);
     timer = setTimeout(connect, due);
   };
 

@@ -60,10 +60,13 @@ export function newKey(): string {
 const KEY = `triggerflow-token:${MOUNT.pathname}`;
 let token: string | null = null;
 let signedIn = true;
+/** Tokens that the server has refused: another tab that does not know it yet would give them again and again. */
+const refused = new Set<string>();
 /** Whether this tab wants the token of another one. */
 let asking = false;
 const listeners = new Set<(signedIn: boolean) => void>();
 let others: BroadcastChannel | null = null;
+const forgetting = new Set<() => void>();
 
 function stored(): string | null {
   try {
@@ -74,7 +77,9 @@ function stored(): string | null {
 }
 
 function store(value: string | null): void {
+  const other = value !== token;
   token = value;
+  if (other) for (const forget of forgetting) forget();
   try {
     if (value === null) sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, value);
@@ -110,7 +115,7 @@ if (inBrowser) {
     others = new BroadcastChannel(KEY);
     others.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (data === null && token !== null && signedIn) others?.postMessage(token);
-      else if (typeof data === "string" && asking) signIn(data);
+      else if (typeof data === "string" && asking && !refused.has(data)) signIn(data);
       else if (data === false) leave();
     };
   }
@@ -123,6 +128,7 @@ function tell(now: boolean): void {
 
 /** The server knows no token of ours: the page asks for one. */
 export function signedOut(): void {
+  if (token !== null) refused.add(token);
   if (!signedIn) return;
   asking = true;
   tell(false);
@@ -162,6 +168,26 @@ export function onSignIn(listener: (signedIn: boolean) => void): () => void {
   return () => void listeners.delete(listener);
 }
 
+/** Another token may see less: hear when all that was read has to be forgotten, before the other token is used. Answers
+ * that were asked for with the old token do not come any more. Returns what ends it. */
+export function onForget(forget: () => void): () => void {
+  forgetting.add(forget);
+  return () => void forgetting.delete(forget);
+}
+
+/** Ends a call that was made with a token which is not ours any more. */
+function mine(used: string | null): void {
+  if (used !== token) throw new DOMException("The token is another one now.", "AbortError");
+}
+
+/** By how many milliseconds the clock of the server is ahead of ours. */
+let ahead = 0;
+
+/** The time of the server, in seconds since the epoch: what it tells of happened by its clock. */
+export function now(): number {
+  return (Date.now() + ahead) / 1000;
+}
+
 // -- calls ------------------------------------------------------------------------------------------------------------
 
 export interface Sending {
@@ -173,6 +199,12 @@ export interface Sending {
 
 const UNREACHABLE: Problem = {
   title: "Not connected", detail: "The server does not answer. Is it running?", status: 0, code: "unreachable", again: true,
+};
+
+/** A browser takes "." and ".." for a way through the address, encoded or not: the call would be another one. */
+const NO_ADDRESS: Problem = {
+  title: "This name cannot be opened here", detail: "A browser cannot address what is called \".\" or \"..\". Use the command line.",
+  status: 0, code: "no_address",
 };
 
 /** One request; raises `HttpError` for every answer that is none. */
@@ -191,6 +223,7 @@ export async function request(
     }
   }
   if (body !== undefined) sent.set("Content-Type", "application/json");
+  if (/(^|\/)\.\.?(\/|$)/.test(path)) throw new HttpError(NO_ADDRESS);
   let answer: Response;
   try {
     answer = await fetch(address(path, query), {
@@ -200,8 +233,11 @@ export async function request(
     if (isAbort(error)) throw error;
     throw new HttpError(UNREACHABLE);
   }
+  mine(used);
+  const off = Date.parse(answer.headers.get("Date") ?? "") - Date.now();
+  if (Math.abs(off - ahead) > 5000) ahead = off; // less is the way of the answer
   if (answer.ok) return answer;
-  if (answer.status === 401 && used === token) signedOut();
+  if (answer.status === 401) signedOut();
   throw new HttpError(await readProblem(answer));
 }
 
@@ -219,9 +255,12 @@ async function readProblem(answer: Response): Promise<Problem> {
 }
 
 async function json<T>(answer: Promise<Response>): Promise<T> {
+  const used = token;
   const found = await answer;
   try {
-    return parse(await found.text()) as T;
+    const text = await found.text();
+    mine(used);
+    return parse(text) as T;
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new HttpError(UNREACHABLE); // it was cut

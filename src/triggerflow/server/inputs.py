@@ -20,6 +20,8 @@ _COUNT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+#: Headers that are lists.
+_LISTS = ("accept-encoding", "if-none-match")
 STATUSES: frozenset[str] = frozenset(StatusName.__args__)
 
 
@@ -46,13 +48,14 @@ class Headers:
             self._found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
 
     def get(self, name: str) -> str | None:
-        """The value of a header, None without it. Raises `Refused` if the request has it several times."""
+        """The value of a header, None without it. Raises `Refused` if the request has it several times, but for a list,
+        which may be split over several lines."""
         values = self._found.get(name.lower())
         if values is None:
             return None
-        if len(values) > 1:
+        if len(values) > 1 and name.lower() not in _LISTS:
             raise refused("bad_request", f"the header {name} comes {len(values)} times")
-        return values[0]
+        return ", ".join(values)
 
     def accepts(self, kind: str) -> bool:
         """Whether the header `Accept` names this content type; wildcards do not count."""
@@ -203,6 +206,8 @@ async def read_body(route: Route, headers: Headers, receive: Receive, limits: Li
         text = getattr(body, field, None)
         if isinstance(text, str):
             check_text(text, f"{field!r}", None if field == "reason" else 512)
+            if field == "id" and text in (".", ".."):
+                raise BadRequest(f"the id {text!r} is a way in an address: a browser would call something else with it")
     labels: dict[str, str] = getattr(body, "labels", None) or {}
     for pair in labels.items():
         for text in pair:

@@ -219,12 +219,16 @@ class Happened(NamedTuple):
 
 
 class Question(NamedTuple):
-    """An open question out of the frames: the step and item that ask, and the span in which they wait."""
+    """An open question out of the frames: the step and item that ask, and the span in which they wait.
+
+    `run`: the open run that its sub-flow asks for; `ended`: the run that has ended by asking.
+    """
 
     step: Step | None
     item: Item | None
     span: Span | None
     run: int | None
+    ended: int | None = None
 
 
 class Model:
@@ -241,6 +245,8 @@ class Model:
         self.steps: dict[str, Step] = {}
         self.runs: dict[int, Run] = {}
         self.asked: dict[str, Question] = {}
+        #: the questions that nobody has answered: the steps that asked, and their runs; a retry asks again
+        self._unanswered: dict[str, tuple[Step, int]] = {}
         #: the open questions of the execution and its sub-flows as the backend lists them
         self.questions: list[QuestionInfo] = []
         self.losses = self.retries = 0
@@ -760,7 +766,13 @@ class Model:
             item = self._items[number][0] if number in self._items else None
             if item is not None:
                 self._hold(item)
-        self.asked[id] = Question(step, item, span, number if run is not None else None)
+        elif frame.kind == "retried" and id in self._unanswered:
+            step, number = self._unanswered.pop(id)
+            span = step.asking[id] = Span("asking", frame.at, 1)
+            step.spans.append(span)
+            if step.bad.pop(number, None) is not None:
+                step.cancelled -= 1
+        self.asked[id] = Question(step, item, span, *((number, None) if run is not None else (None, number)))
         payload = frame.record.get("payload")
         text = safe.value(id, 100) + ("" if payload is None else f": {safe.value(payload)}")
         return [Happened("asked", step, text, item)]
@@ -782,6 +794,10 @@ class Model:
         elif asked.step is not None and asked.span is not None:
             asked.span.end, asked.span.mark = frame.at, "done" if answered else "cancelled"
             asked.step.asking.pop(id, None)
+            if not answered and asked.ended is not None:
+                asked.step.last = asked.step.bad[asked.ended] = "cancelled"
+                asked.step.cancelled += 1
+                self._unanswered[id] = asked.step, asked.ended
             if asked.item is not None:
                 self._release(asked.item)
         name = safe.value(id, 100)

@@ -10,6 +10,7 @@ from ...errors import TriggerFlowError, UnknownExecution
 from ...wire import problem_of
 from ...wire.agui import THREAD_LABEL, AgentInput, ResumeEntry
 from ...wire.problems import problem
+from ...wire.routes import KEY_LABEL
 from ..inputs import Refused, check_text, refused
 from ..problems import redacted
 from ..view import View
@@ -33,12 +34,16 @@ async def begin(view: View, name: str, flow: str, given: AgentInput) -> tuple[Ex
         return await _resume(view, flow, given, given.resume)
     value = start_value(given, (await view.backend.contract(flow)).start)
     mark = _digest([name, flow, given.thread_id, given.run_id])[:32]
+    # What a person has said is the same when a run is sent again; of the rest the client has learned more since.
+    said = [it.get("content") for it in given.messages if it.get("role") == "user"]
+    mine = f"{mark}.{_digest([said, given.forwarded_props])[:32]}"
+    labels = {THREAD_LABEL: given.thread_id, KEY_LABEL: mine}
     try:
-        info = await view.start(
-            flow, value, f"agui-{mark}", reuse="existing", labels={THREAD_LABEL: given.thread_id}
-        )  # fmt: skip
+        info = await view.start(flow, value, f"agui-{mark}", reuse="existing", labels=labels)
     except TriggerFlowError as error:
         raise _conflict(error) from None
+    if info.labels.get(KEY_LABEL, mine) != mine:
+        raise refused("not_possible", "this runId was used for another input; give each run an id of its own")
     return info, None
 
 
