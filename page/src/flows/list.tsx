@@ -37,7 +37,7 @@ const SERVE = `from triggerflow.server import Server, create_app
 from triggerflow.stores import SQLiteStore
 
 app = create_app([my_flow], SQLiteStore("runs.db"), worker=True)
-Server(app, port=8099).run()`;
+Server(app, port=8099, on_start=print).run()`;
 
 export function FlowList() {
   const { flows, problem, again } = useFlows();

@@ -1,1 +1,0 @@
-import{b as s,c as a,d as r}from"./part-GGYJ4RRL.js";import"./part-7NUC4UFR.js";import"./part-35BHQ36A.js";import"./part-H6TU6BU6.js";export{r as Code,a as FlowList,s as useFlows};
