@@ -1,1 +1,0 @@
-import{b as s,c as a,d as r}from"./part-Q2ISQKUE.js";import"./part-PSE6ABNH.js";import"./part-T32PRISV.js";import"./part-4CI3EWBZ.js";export{r as Code,a as FlowList,s as useFlows};

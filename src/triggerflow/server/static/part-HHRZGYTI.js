@@ -1,0 +1,1 @@
+import{b as t}from"./part-N2B3UYV4.js";import{da as a,ea as i}from"./part-G5SNJLFG.js";function o({id:o}){return a(i,{class:"mono",to:{view:"execution",id:o},title:o.slice(0,600),children:t(o)})}export{o as a};

@@ -1,0 +1,1 @@
+import{b as s,c as a,d as o}from"./part-K4IGKDLD.js";import"./part-HJHY4MCR.js";import"./part-G5SNJLFG.js";export{o as Code,a as FlowList,s as useFlows};

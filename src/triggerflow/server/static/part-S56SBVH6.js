@@ -1,1 +1,0 @@
-import{b as t}from"./part-SUKKXD74.js";import{V as i,W as o}from"./part-4CI3EWBZ.js";function r({id:r}){return i(o,{class:"mono",to:{view:"execution",id:r},title:r.slice(0,600),children:t(r)})}export{r as a};
